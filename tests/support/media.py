@@ -88,6 +88,28 @@ def plain(folder: Path) -> Path:
     return write(folder / "plain.mp4", muxer={"movflags": "faststart"})
 
 
+def looping(folder: Path, seconds: int = 4, repetitions: int = 1700) -> Path:
+    """An MP4 whose edit list plays its few seconds for two hours."""
+    data = bytearray(write(folder / "once.mp4", seconds=seconds, audio=None).read_bytes())
+    edits = struct.pack(">IIHH", seconds * 1000, 0, 1, 0) * repetitions  # length in ms, start, rate 1.0
+    entries = _box(b"elst", struct.pack(">II", 0, repetitions) + edits)
+    start = data.index(b"edts") - 4
+    old = int.from_bytes(data[start : start + 4], "big")
+    new = _box(b"edts", entries)
+    data[start : start + old] = new
+    for name in (b"moov", b"trak"):  # the boxes around it grow
+        place = data.index(name) - 4
+        size = int.from_bytes(data[place : place + 4], "big") + len(new) - old
+        data[place : place + 4] = size.to_bytes(4, "big")
+    path = folder / "looping.mp4"
+    path.write_bytes(data)
+    return path
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content) + 8) + name + content
+
+
 def unicode_name(folder: Path) -> Path:
     """Spaces, umlauts, Japanese and a percent sign in the name."""
     return write(folder / "Größe 100% – 東京 (1).mp4")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Longest wait in seconds until a new engine accepts connections. One or two seconds are usual.
 START_SECONDS = 60.0
+#: Free bytes below which a disk counts as full: an engine needs more to create its database.
+LEAST_FREE_BYTES = 1 << 20
 #: Longest wait in seconds for an engine with other models to exit.
 OTHER_ENGINE_SECONDS = 15.0
 #: Settings of the models, by their names in `engine.json`.
@@ -105,6 +108,10 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
             return Engine(base_url, pid, home, users_lock)
         try:
             return _start(home, users_lock, model_settings)
+        except OSError as error:
+            users_lock.close()
+            text = f"the embedded engine did not start: cannot write to {home}: {error.strerror}"
+            raise ConnectionFailed(text) from error
         except BaseException:
             users_lock.close()
             raise
@@ -183,6 +190,10 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
         time.sleep(0.05)
     process.kill()
     process.wait()
+    if shutil.disk_usage(home).free < LEAST_FREE_BYTES:  # then the log has not been written, either
+        raise ConnectionFailed(
+            f"the embedded engine did not start: the disk of {home} is full. Free some space, then try again"
+        )
     tail = log.read_text(errors="replace")[-2000:].strip()
     raise ConnectionFailed(f"the embedded engine did not start; {log} ends with: {tail or '(nothing)'}")
 

@@ -15,8 +15,11 @@ import ipaddress
 import json
 import logging
 import os
+import resource
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +35,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from tl_data.errors import SettingsError
 from tl_data.local import weights
 from tl_data.local.config import API_VERSION, PREFIX, STATUSES, Config, Statuses
-from tl_data.local.errors import APIProblem
+from tl_data.local.errors import APIProblem, is_full
 from tl_data.local.models import read_tiers
 from tl_data.local.profiles import NAMES, PROFILES
 from tl_data.local.rate_limits import PLANS
@@ -45,6 +48,8 @@ from tl_data.local.tasks.reindex import plan_of
 
 SHUTDOWN_SEC = 15.0  # time limit of a graceful shutdown
 ASSET_DELAY_SEC = 1.0  # default of profiles whose assets are not ready at once
+_OTHER_FILES = 500  # files that the engine opens beside its connections
+LEAST_FREE_BYTES = 1 << 20  # less free space than this counts as a full disk
 LEASE_GRACE_SEC = 10.0  # the engine runs at least this long, also if no process holds the lease
 
 
@@ -107,7 +112,13 @@ def read_options(arguments: list[str] | None = None) -> Config:
     option(
         "--embed-task-seconds", type=float, default=7 * 86400.0, help="how long embeddings of tasks are kept"
     )
-    option("--max-video-bytes", type=int, default=2 << 30, help="largest accepted video")
+    option(
+        "--max-video-bytes",
+        type=int,
+        default=None,
+        help="largest accepted video (default: 2 GiB; multipart uploads of --profile today: 10 GiB)",
+    )
+    option("--max-connections", type=int, default=1000, help="open connections of clients")
     option("--download-seconds", type=float, default=1800.0, help="time limit of the download of one video")
     option("--look-seconds", type=float, default=3600.0, help="time limit of the analysis of one video")
     option("--clip", metavar="FOLDER", help="image-text encoder in ONNX format (TL_LOCAL_CLIP)")
@@ -118,6 +129,8 @@ def read_options(arguments: list[str] | None = None) -> Config:
     option("--llm-model", metavar="NAME", help="its model (TL_LOCAL_LLM_MODEL); its key is TL_LOCAL_LLM_KEY")
     option("--describe", action="store_true", help="print the active models as JSON and exit")
     args = parser.parse_args(arguments)
+    if args.max_connections < 1:
+        parser.error("--max-connections must be at least 1")
     if args.workers < 1:
         parser.error("--workers must be at least 1")
     if not 0 <= args.port <= 65535:
@@ -267,6 +280,8 @@ def main(arguments: list[str] | None = None) -> int:
             app = make_app(options)
         except APIProblem as problem:
             return _fail(problem.message)
+        except (OSError, sqlite3.Error) as error:
+            return _fail(_storage_reason(error, options.home))
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         # With the protocol named, asyncio turns off Nagle's algorithm, which costs 40 ms per response.
         listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
@@ -275,13 +290,39 @@ def main(arguments: list[str] | None = None) -> int:
             listener.bind((options.host, options.port))
         except OSError as error:
             return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
+        fault_injection.TrackedConnection.most_connections = _connection_limit(options.max_connections)
         config = uvicorn.Config(
             app, http=fault_injection.TrackedConnection, ws="none", log_config=None, access_log=False,
             lifespan="on", server_header=False, backlog=1024, timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
         )  # fmt: skip
-        Server(config, options, app.state.engine, listener.getsockname()[1]).run([listener])
+        server = Server(config, options, app.state.engine, listener.getsockname()[1])
+        try:
+            server.run([listener])
+        except (OSError, sqlite3.Error) as error:
+            return _fail(_storage_reason(error, options.home))
+        if not server.started and server.lifespan.should_exit:
+            return _fail("the start failed; its error is in the lines above")
     return 0
+
+
+def _storage_reason(error: Exception, home: Path) -> str:
+    """Why the engine cannot write to its folder."""
+    if is_full(error) or shutil.disk_usage(home).free < LEAST_FREE_BYTES:
+        return f"the disk of {home} is full. Free some space, then start the engine again"
+    return f"cannot use the folder {home}: {error}"
+
+
+def _connection_limit(wanted: int) -> int:
+    """Raise the limit of open files, and return how many of them can be connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, max(hard - _OTHER_FILES, hard // 2))
+    needed = wanted + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted
 
 
 def _acquire_lock(lock: IO[str], home: Path) -> bool:

@@ -40,13 +40,27 @@ class Config:
     batch_seconds: float = 86400.0  # lifetime of a batch of analyses
     asset_delay: float = 0.0  # shortest time for which an asset has the status `processing`
     embed_task_seconds: float = 7 * 86400.0  # retention of embedding tasks
-    max_video_bytes: int = 2 << 30  # largest video
+    #: Largest video. None: 2 GiB, and for multipart uploads the limit of the profile, if it has one.
+    max_video_bytes: int | None = None
+    max_connections: int = 1000  # open connections of clients
     max_body_bytes: int = 8 << 20  # largest request, without its files
     #: Largest request with a file in base64: files of 36 MB, the limit of the service, grow by a third.
     max_inline_bytes: int = 52 << 20
     download_seconds: float = 1800.0  # time limit for the download of one video
     look_seconds: float = 3600.0  # time limit for the analysis of one video
     tiers: Tiers = field(default_factory=Tiers)  # models that replace built-in stages
+
+    @property
+    def video_bytes(self) -> int:
+        """The largest video of an upload, a URL or an import."""
+        return 2 << 30 if self.max_video_bytes is None else self.max_video_bytes
+
+    @property
+    def multipart_bytes(self) -> int:
+        """The largest video of a multipart upload. A limit that is set also holds for these."""
+        if self.max_video_bytes is None and self.profile.upload_bytes is not None:
+            return self.profile.upload_bytes
+        return self.video_bytes
 
     @property
     def database(self) -> Path:

@@ -71,6 +71,12 @@ def storage_full() -> APIProblem:
     return APIProblem(507, "storage_full", text, {"Retry-After": "30"})
 
 
+def too_many_connections() -> APIProblem:
+    """503: every connection that the engine allows has a request in progress."""
+    text = "The engine has too many open connections. Wait for earlier requests to end, then try again."
+    return APIProblem(503, "too_many_connections", text, {"Retry-After": "1"})
+
+
 def format_value(value: object) -> str:
     """Format a value for a message, cut to `LONGEST` characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

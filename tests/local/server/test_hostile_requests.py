@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.conftest import Engine
@@ -138,6 +143,85 @@ def test_made_up_bodies_are_no_server_errors(api: API, indexed: IndexedVideos) -
     assert failed == []
     assert seen[4] > BODIES // 3
     assert seen[2] > 5
+
+
+@pytest.fixture(scope="module")
+def limited(start_engine: Callable[..., Engine]) -> Engine:
+    """An engine that takes few connections and small videos."""
+    return start_engine("--profile", "today", "--max-connections", "20", "--max-video-bytes", "50000")
+
+
+def test_idle_connections_make_room_and_busy_ones_do_not(limited: Engine) -> None:
+    address = urlsplit(limited.base_url)
+    assert address.hostname is not None
+    assert address.port is not None
+    with contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port), 20))
+            for _ in range(60)
+        ]
+        for connection in idle[40:]:
+            connection.sendall(b"POST /v1.3/assets HTTP/1.1\r\n")  # half of a head
+        with API(limited.base_url) as api:
+            assert api.get("/indexes").status_code == 200
+        assert [connection.recv(1) for connection in idle[:40]] == [b""] * 40
+
+    head = b"POST /v1.3/indexes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):  # each request waits for its body
+            connection = stack.enter_context(socket.create_connection((address.hostname, address.port), 20))
+            connection.sendall(head + b"Content-Type: application/json\r\n\r\n")
+        deadline = time.monotonic() + 20
+        while (answer := httpx.get(f"{limited.base_url}/indexes")).status_code == 200:
+            assert time.monotonic() < deadline  # the engine has not read all heads yet
+        assert problem(answer) == (503, "too_many_connections")
+        assert answer.headers["retry-after"] == "1"
+    deadline = time.monotonic() + 20
+    while httpx.get(f"{limited.base_url}/indexes").status_code != 200:
+        assert time.monotonic() < deadline
+
+
+def test_a_limit_of_videos_holds_for_multipart_uploads(limited: Engine) -> None:
+    with API(limited.base_url) as api:
+        upload = {"filename": "a.mp4", "type": "video", "total_size": 50_001}
+        answer = api.post("/assets/multipart-uploads", json=upload)
+        assert problem(answer) == (400, "parameter_invalid")
+        assert api.post("/assets/multipart-uploads", json=upload | {"total_size": 50_000}).status_code == 201
+
+
+def test_an_answer_is_not_written_for_a_client_that_has_left(
+    server: Engine, api: API, indexed: IndexedVideos
+) -> None:
+    levels = 12  # 8,191 values: seconds of work
+    defs: dict[str, Any] = {
+        f"d{level}": {
+            "type": "object",
+            "properties": {name: {"$ref": f"#/$defs/d{level + 1}"} for name in ("a", "b")},
+            "required": ["a", "b"],
+        }
+        for level in range(levels)
+    }
+    defs[f"d{levels}"] = {"type": "string", "description": "what is shown"}
+    schema = {"$defs": defs, "$ref": "#/$defs/d0"}
+    body = {
+        "video_id": indexed.videos[0], "prompt": "x", "stream": False,
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }  # fmt: skip
+
+    def cpu_seconds() -> float:
+        fields = Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = cpu_seconds()
+    for _ in range(4):
+        with pytest.raises(httpx.ReadTimeout):
+            api.post("/analyze", json=body, timeout=0.5)
+    assert cpu_seconds() - before > 0.2  # the work had begun
+    time.sleep(0.5)
+    began, start = time.monotonic(), cpu_seconds()
+    while time.monotonic() - began < 1:
+        time.sleep(0.1)
+    assert cpu_seconds() - start < 0.4
 
 
 def test_files_that_no_route_takes_are_dropped(start_engine: Callable[..., Engine]) -> None:

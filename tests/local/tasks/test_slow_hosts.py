@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Engine
 from tests.local.conftest import API
 from tests.support import media
-from tl_data.local.perception.decode import END_SEC, frames, probe
+from tl_data.local.perception.decode import END_SEC, NotVideo, frames, probe
 
 
 @pytest.fixture
@@ -58,6 +58,19 @@ def test_uploads_do_not_wait_behind_downloads(
         task = api.upload(index_id, film)
         assert api.settled(task["_id"])["status"] == "ready"
         assert {api.get(f"/tasks/{task_id}").json()["status"] for task_id in slow} == {"validating"}
+
+
+def test_a_file_that_repeats_itself_is_not_decoded_for_hours(api: API, tmp_path: Path) -> None:
+    path = media.looping(tmp_path)
+    assert path.stat().st_size < 150_000
+    began = time.process_time()
+    with pytest.raises(NotVideo):
+        for _ in frames(path, probe(path), []):
+            pass
+    assert time.process_time() - began < 10
+    task = api.settled(api.upload(api.new_index("loop"), path)["_id"])
+    assert task["status"] == "failed"
+    assert task["error"]["code"] == "video_file_broken"
 
 
 def test_a_download_ends_despite_a_wrong_length(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import pytest
 from tests.conftest import Engine
 from tests.local.conftest import API, problem
 from tests.support.odd_server import OddServer
+from tl_data.client.local_server import engine
+from tl_data.errors import ConnectionFailed
 
 WAIT_SECONDS = 60.0
 
@@ -98,6 +100,25 @@ def test_a_full_disk_stops_nothing_for_good(small: Engine, film: Path) -> None:
         while (answer := api.engine("GET", "/health")).status_code != 200 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert (answer.status_code, answer.json()["problems"]) == (200, [])
+
+
+def test_an_engine_does_not_start_on_a_full_disk(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    if not mounted(home, "size=1m"):
+        pytest.skip("only root may mount a small file system")
+    try:
+        (home / "filler").write_bytes(bytes((1 << 20) - 8192))
+        command = [sys.executable, "-m", "tl_data.local", "--home", str(home / "engine"), "--port", "0"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=WAIT_SECONDS)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert str(home / "engine") in done.stderr
+        with pytest.raises(ConnectionFailed) as failed:
+            engine(home / "started")
+        assert str(home / "started") in str(failed.value)
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
 
 
 def test_a_download_larger_than_the_disk_waits_for_room(small: Engine, film: Path, files: OddServer) -> None:

@@ -37,6 +37,9 @@ __all__ = [
 HOLD = 1.5  # seconds; a frame that lasts longer is repeated
 #: Consecutive packets without a frame after which the rest of a stream is not decoded.
 _MAX_BARREN_PACKETS = 400
+#: How many times its own size a file may give in packets of one stream. An edit list can repeat a few seconds
+#: of a small file for hours. No container compresses video or sound further.
+_MAX_REPETITIONS = 4
 
 
 def decode_stream(
@@ -47,7 +50,11 @@ def decode_stream(
     Args:
         damaged: receives the file position of each damaged packet.
         other_stream: another stream of the container, whose end is recorded from the same packets.
+
+    Raises:
+        NotVideo: the file repeats its content more than `_MAX_REPETITIONS` times.
     """
+    remaining = _MAX_REPETITIONS * max(container.size, 1 << 16)  # bytes
     other = other_stream.stream if other_stream else None
     packets = container.demux([stream] if other is None else [stream, other])
     barren = 0  # consecutive packets without a frame
@@ -61,6 +68,9 @@ def decode_stream(
         if other_stream and packet.stream is other:
             other_stream.add(packet)
             continue
+        remaining -= packet.size
+        if remaining < 0:
+            raise NotVideo("The file repeats the same content too often.")
         try:
             frames = packet.decode()
         except av.error.FFmpegError:

@@ -9,12 +9,14 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from tl_data.local.config import STATUSES, Config
 from tl_data.local.errors import AssetNotReady, invalid, unknown_resource, unknown_video
@@ -27,6 +29,8 @@ from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import InlineVideos
 from tl_data.local.tasks.queue import Queue
+
+T = TypeVar("T")
 
 #: States of an indexing task before its video is ready.
 UNFINISHED = ("validating", "pending", "queued", "indexing")
@@ -136,7 +140,7 @@ class Engine:
         """Parse the multipart body of a request. `files` names the fields that contain files."""
         return read_form(
             request, self.uploads, files=files,
-            max_file=max_file or self.config.max_video_bytes, max_body=self.config.max_body_bytes,
+            max_file=max_file or self.config.video_bytes, max_body=self.config.max_body_bytes,
             json_too=self.profile.json_forms,
         )  # fmt: skip
 
@@ -221,6 +225,31 @@ def engine_of(request: Request) -> Engine:
     """Return the engine that serves a request."""
     engine: Engine = request.app.state.engine
     return engine
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work`, and cancel it when the client disconnects. The body of the request must have been read.
+
+    Raises:
+        ClientDisconnect: the client has disconnected.
+    """
+    task = asyncio.ensure_future(work)
+    disconnected = asyncio.ensure_future(_until_disconnected(request))
+    try:
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        disconnected.cancel()
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def check_id(name: str, value: str) -> str:

@@ -1,4 +1,7 @@
-"""Middleware that injects faults, and an HTTP protocol class that lets it reset or close connections."""
+"""Middleware that injects faults, and an HTTP protocol class that lets it reset or close connections.
+
+The class also limits the number of connections and the time in which the head of a request must arrive.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakValueDictionary
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tl_data.local.errors import too_many_connections
 from tl_data.local.server.faults import ALTERING, OUTCOMES, Fault, Faults
 
 #: Open connections by address and port of the peer.
@@ -29,17 +34,23 @@ HEAD_SEC = 30.0  # time for the complete head of a request to arrive
 
 
 class TrackedConnection(H11Protocol):
-    """uvicorn's HTTP protocol. It also registers each connection, and limits how long a request head takes.
+    """uvicorn's HTTP protocol. It also registers each connection, and limits connections and request heads.
 
     A connection is closed if its next request does not arrive within `HEAD_SEC`. uvicorn has no such timeout.
+    Beyond `most_connections`, a new connection replaces the one that has waited longest for a request. If
+    every connection has a request in progress, the requests of the new one get 503.
     """
 
+    most_connections = 1000
     _deadline: asyncio.TimerHandle | None = None
+    _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for each new connection."""
         super().connection_made(transport)
         self._start_deadline()
+        if len(self.connections) > self.most_connections:
+            self._make_room()
         if peer := transport.get_extra_info("peername"):
             _open[peer[0], peer[1]] = transport
 
@@ -52,23 +63,51 @@ class TrackedConnection(H11Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def on_response_complete(self) -> None:
+        """Called by uvicorn when the response to a request is complete."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop when the connection has ended."""
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
 
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest; without one, refuse the requests of this one."""
+        idle = [
+            other
+            for other in self.connections
+            if isinstance(other, TrackedConnection)
+            and other is not self
+            and other._is_idle()
+            and not other.transport.is_closing()
+        ]
+        if idle:
+            min(idle, key=lambda other: other._idle_since).transport.close()
+        else:
+            self.app = _too_many_connections
+
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _start_deadline(self) -> None:
         if self._deadline is None:
+            self._idle_since = self.loop.time()
             self._deadline = self.loop.call_later(HEAD_SEC, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
         self._deadline = None
         if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
+
+
+async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI app that refuses every request of a connection beyond the limit, and closes the connection."""
+    problem = too_many_connections()
+    headers = problem.headers | {"Connection": "close"}
+    await JSONResponse(problem.body, problem.status, headers)(scope, receive, send)
 
 
 def _transport(scope: Scope) -> asyncio.Transport | None:

@@ -107,7 +107,7 @@ class TaskHandlers:
                 raise MediaProblem("video_file_broken", "The uploaded file is gone.")
             fetched = await fetch(
                 row["url"], source, self._config,
-                limit=self._config.max_video_bytes, seconds=self._config.download_seconds, what=what,
+                limit=self._config.video_bytes, seconds=self._config.download_seconds, what=what,
             )  # fmt: skip
             row |= {"filename": fetched.filename, "sha256": fetched.sha256}
             self._store.change(table, row["id"], filename=fetched.filename, sha256=fetched.sha256)

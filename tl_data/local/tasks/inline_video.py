@@ -70,7 +70,7 @@ class InlineVideos:
     async def _source(self, video: dict[str, Any], source: Path) -> str:
         """Write the file to `source`; returns its SHA-256."""
         if video["type"] == "url":
-            limit = self._config.max_video_bytes
+            limit = self._config.video_bytes
             fetched = await fetch(
                 video["url"], source, self._config, limit=limit, seconds=DOWNLOAD_SECONDS, what="video"
             )

@@ -110,7 +110,7 @@ async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]
                     "Neither the file nor a stream of the video is stored (enable_video_stream was false). "
                     "Delete the video and upload it again.",
                 )
-            limit, seconds = config.max_video_bytes, config.download_seconds
+            limit, seconds = config.video_bytes, config.download_seconds
             fetched = await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
             if row["sha256"] and fetched.sha256 != row["sha256"]:
                 raise MediaProblem(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tl_data.local.models import first_tokens
@@ -34,18 +34,20 @@ def analyze(
     prompt: str,
     json_schema: dict[str, Any] | None = None,
     max_tokens: int | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
     """Answer a prompt about a video.
 
     Args:
         json_schema: if given, the answer is JSON that conforms to this schema; see `structured.fill`.
         max_tokens: the largest length of the text, as `models.count_tokens` counts it.
+        is_cancelled: see `structured.fill`.
 
     Raises:
         Unsupported: the schema is outside of the API's subset.
     """
     if json_schema is not None:
-        text = json.dumps(structured.fill(evidence, json_schema, prompt), ensure_ascii=False)
+        text = json.dumps(structured.fill(evidence, json_schema, prompt, is_cancelled), ensure_ascii=False)
     else:
         text = _write(evidence, prompt)
     return text if max_tokens is None else first_tokens(text, max_tokens)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -30,17 +31,24 @@ from tl_data.local.text.structured_fields import UNKNOWN, Scope, Values, matches
 FILL_SECONDS = 30.0  # the time limit of one answer
 
 
-def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
+def fill(
+    evidence: Evidence,
+    schema: Schema,
+    prompt: str | None = None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+) -> Any:
     """Fill a schema from evidence.
 
     Args:
         prompt: the user's prompt; it serves as the description of the root.
+        is_cancelled: called before each value. True ends the filling with `TooLarge`.
 
     Raises:
         Unsupported: `check` refuses the schema, or no evidence matches the pattern of a required text.
     """
     check(schema)
-    value, _ = _Filler(Values(evidence), schema).fill(schema, "", prompt or "", video_scope(evidence), "$", 0)
+    filler = _Filler(Values(evidence), schema, is_cancelled)
+    value, _ = filler.fill(schema, "", prompt or "", video_scope(evidence), "$", 0)
     return value
 
 
@@ -51,8 +59,8 @@ class _Filler:
     return a value and whether it comes from evidence.
     """
 
-    def __init__(self, values: Values, root: Schema) -> None:
-        self._values, self._root = values, root
+    def __init__(self, values: Values, root: Schema, is_cancelled: Callable[[], bool]) -> None:
+        self._values, self._root, self._is_cancelled = values, root, is_cancelled
         self._filled = 0  # the number of values so far, including those of rejected branches
         self._deadline = time.monotonic() + FILL_SECONDS
 
@@ -63,6 +71,8 @@ class _Filler:
         self._filled += 1
         if self._filled > MOST_VALUES:
             raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
+        if self._is_cancelled():
+            raise TooLarge(f"{at}: the request was cancelled")
         if time.monotonic() > self._deadline:
             raise TooLarge(f"{at}: the answer took longer than {FILL_SECONDS:g} seconds")
         schema = resolve(schema, self._root, at)

@@ -6,6 +6,7 @@ The routes use the protocol `Writer`. A writer reads a `WriterInput`: evidence, 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -93,17 +94,22 @@ class BuiltIn:
         self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
     ) -> GeneratedText:
         """See `Writer`."""
+        cancelled = threading.Event()
 
         def write() -> str:
             from tl_data.local.text.builtin import analyze
             from tl_data.local.text.json_schema import Unsupported
 
             try:
-                return analyze(source.evidence, prompt, json_schema=schema)
+                return analyze(source.evidence, prompt, json_schema=schema, is_cancelled=cancelled.is_set)
             except Unsupported as error:
                 raise invalid("response_format", f"{error}.") from None
 
-        return _truncate(await asyncio.to_thread(write), options)
+        try:
+            return _truncate(await asyncio.to_thread(write), options)
+        except asyncio.CancelledError:
+            cancelled.set()  # cancellation does not end the thread
+            raise
 
     async def stream(
         self, source: WriterInput, prompt: str, options: GenerationOptions

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, unknown_parameter
 from tl_data.local.server.analyze_request import AnalyzeRequest, count_usage, truncation_warning
-from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.context import Engine, engine_of, while_connected
 from tl_data.local.text.writer import GeneratedText
 
 TYPES = ("summary", "chapter", "highlight")
@@ -42,7 +42,7 @@ async def analyze(request: Request) -> Response:
             _stream_pieces(engine, analysis, response_id, first, pieces, prompt),
             media_type="application/x-ndjson",
         )
-    generated = await analysis.write()
+    generated = await while_connected(request, analysis.write())
     text, reason = generated.text, generated.reason or "stop"
     usage = _usage_to_json(engine, count_usage(engine, generated, prompt, analysis))
     if streamed:
@@ -132,11 +132,12 @@ async def summarize(request: Request) -> Response:
     writer_input, writer = await analysis.writer_input(), engine.stages.writer
     response: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":
-        generated = (
-            await writer.analyze(writer_input, prompt or "Summarize the video.", schema, options)
+        writing = (
+            writer.analyze(writer_input, prompt or "Summarize the video.", schema, options)
             if schema
-            else await writer.summarize(writer_input, prompt, options)
+            else writer.summarize(writer_input, prompt, options)
         )
+        generated = await while_connected(request, writing)
         response["summary"] = generated.text
     elif kind == "chapter":
         response["chapters"] = [

@@ -150,7 +150,7 @@ async def _embed_media(
     try:
         source = folder / "source"
         if url:
-            limit = engine.config.max_video_bytes
+            limit = engine.config.video_bytes
             await fetch(url, source, engine.config, limit=limit, seconds=DOWNLOAD_TIMEOUT_SEC, what=kind)
         elif upload:
             os.replace(upload.path, source)

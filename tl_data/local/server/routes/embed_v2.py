@@ -20,7 +20,7 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_implemented, not_provided, one_of
 from tl_data.local.media_validation import check_image
 from tl_data.local.search.dimensions import resize_segments, resize_vector
-from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.context import Engine, engine_of, while_connected
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.references import load_image
@@ -152,7 +152,7 @@ def _asset_file(engine: Engine, asset_id: str) -> Path:
 async def _save_source(engine: Engine, source: Json, target: Path, what: str) -> None:
     """Write a media source to `target`."""
     if source["type"] == "url":
-        limit = engine.config.max_video_bytes
+        limit = engine.config.video_bytes
         await fetch(
             source["value"], target, engine.config, limit=limit, seconds=DOWNLOAD_TIMEOUT_SEC, what=what
         )
@@ -188,7 +188,7 @@ async def create(request: Request) -> Response:
     metadata: Json = {"input_type": kind}
     try:
         if kind in ("audio", "video"):
-            segments, facts = await _embed_segments(engine, name, kind, input_json)
+            segments, facts = await while_connected(request, _embed_segments(engine, name, kind, input_json))
             response: Json = {
                 "data": [to_json(segment) for segment in resize_segments(name, segments)],
                 "metadata": metadata | facts,

@@ -105,8 +105,8 @@ async def _import(
             continue
         if flags["incremental_import"] and status not in (None, "failed"):
             continue
-        if size == 0 or size > engine.config.max_video_bytes:
-            limit = format_bytes(engine.config.max_video_bytes)
+        if size == 0 or size > engine.config.video_bytes:
+            limit = format_bytes(engine.config.video_bytes)
             text = (
                 f"The video is too big. It has {format_bytes(size)}, the limit is {limit}."
                 if size

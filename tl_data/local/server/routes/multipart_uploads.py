@@ -74,7 +74,7 @@ async def create(request: Request) -> Response:
         raise invalid("filename", "It must be a text.", body["filename"])
     if body["type"] not in TYPES:
         raise one_of("type", TYPES, body["type"])
-    max_bytes = engine.profile.upload_bytes or engine.config.max_video_bytes
+    max_bytes = engine.config.multipart_bytes
     size = _read_whole_number(body, "total_size", 1, MAX_BYTES if body["type"] == "image" else max_bytes)
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     _drop_expired(engine)
