@@ -18,12 +18,13 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-airflow test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo notebooks test test-airflow test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     videos become tables of clips, summaries and vectors, searched in SQL; no key needed'
 	@echo '              make demo VIDEOS=folder-or-glob takes your own videos'
+	@echo 'make notebooks  execute examples/ on the lake of the demo, and keep the outputs (minutes)'
 	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
 	@echo 'make test-browser  the pages of tl-data view in Chromium'
 	@echo 'make test-pythons  the demo and a fast part of the tests on every Python from 3.11 on that is here (minutes)'
@@ -46,6 +47,11 @@ help:
 
 demo: $(DEMO)/ready
 	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),'$(VIDEOS)') $(ARGS)
+
+# The notebooks, Spark's included, end in assertions.
+notebooks: $(DEV)/ready
+	@test -d demo-lake || { echo 'There is no demo-lake here. Type: make demo' >&2; exit 1; }
+	$(DEV)/bin/python examples/execute.py
 
 test: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -n 3 --dist loadscope $(ARGS)

@@ -40,6 +40,7 @@ from tl_data.models import search_model
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.runtime.concurrency import Loop
 from tl_data.runtime.context import call_context
+from tl_data.runtime.notebook import StatementBars
 from tl_data.runtime.pool import Pool
 from tl_data.runtime.result_cache import Outcome
 from tl_data.session import Session
@@ -71,6 +72,7 @@ class Connection:
         self._opening = threading.Lock()
         self._pool = Pool(settings.concurrency)
         self._guards: dict[bool, Guard] = {}
+        self._bars = StatementBars()
         self._begun: dict[str, float] = {}  # statement -> `time.monotonic` at its first batch
         self.bill = Bill()  # the cost of this process's calls on this connection
 
@@ -197,8 +199,9 @@ class Connection:
                 if session.arrived != before:
                     self._pool.forget()  # a video has arrived: cached searches and listings are outdated
 
-        keys = (_row(function, row) for row in rows)
-        return self._loop.iterate(
+        bar = self._bars.of(function.sql, admission.statement if admission else None)
+        keys = (_row(function, row) for row in (bar.counted(rows) if bar else rows))
+        outcomes = self._loop.iterate(
             self._pool.map(
                 run,
                 keys,
@@ -208,6 +211,7 @@ class Connection:
                 since=admission.begun if admission else None,
             )
         )
+        return bar.shown(outcomes) if bar else outcomes
 
     def values(
         self, function: Function, rows: Iterable[Mapping[str, Any]], *, admission: Admission | None = None

@@ -9,7 +9,8 @@
     remove(job)     remove videos from the tables, the ledger and optionally the platform
 
 Each can be interrupted and repeated at any time, and two can run concurrently. Finished work is in the tables
-and paid calls are in the ledger, so that only the remaining work is done.
+and paid calls are in the ledger, so that only the remaining work is done. In a notebook they show a bar,
+unless `progress` is given.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tl_data.pipeline.alerts import alert as run_alerts
 from tl_data.pipeline.job import Alerts, Job
 from tl_data.pipeline.model_check import lengths
 from tl_data.pipeline.planner import make_plan
-from tl_data.pipeline.progress import Progress, silent
+from tl_data.pipeline.progress import Progress, in_cell
 from tl_data.pipeline.recovery import unfinished_tasks
 from tl_data.pipeline.removal import RemovalReport, remove_videos
 from tl_data.pipeline.report import Plan, Report, Status, trace_run
@@ -47,36 +48,40 @@ T = TypeVar("T")
 SAME_SIGNAL = 1.0
 
 
-def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
+def plan(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Plan:
     """Compute what a run of the job would do and cost. Nothing is paid and nothing is written.
 
     Raises:
         SettingsError, SchemaMismatch: the job does not match its source, its tables or its settings.
         APIError: the platform cannot be reached.
     """
-    return _drive(job, connection, lambda session, stop: make_plan(session, job, progress, stop))
+    with in_cell(progress) as shown:
+        return _drive(job, connection, lambda session, stop: make_plan(session, job, shown, stop))
 
 
-def run(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+def run(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
     """Run the job: all new and changed videos, and failures that can be retried.
 
     Ctrl-C and SIGTERM end it cleanly: finished videos are in the tables. Raises as `plan` does.
     """
-    return _drive(job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop)))
+    with in_cell(progress) as shown:
+        return _drive(job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop)))
 
 
-def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+def submit(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
     """Create the indexing tasks of all new videos without waiting. Refused videos are in `errors`."""
-    return _drive(
-        job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop, collect=False))
-    )
+    with in_cell(progress) as shown:
+        return _drive(
+            job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop, collect=False))
+        )
 
 
-def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+def collect(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
     """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed."""
-    return _drive(
-        job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop, submit=False))
-    )
+    with in_cell(progress) as shown:
+        return _drive(
+            job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop, submit=False))
+        )
 
 
 def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0) -> AlertReport:

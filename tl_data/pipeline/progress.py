@@ -1,4 +1,4 @@
-"""Shows the progress of a run: a bar on a terminal, else log lines.
+"""Shows the progress of a run: a bar on a terminal and in a notebook, else log lines.
 
     with shown() as progress:
         run(job, progress=progress)
@@ -14,7 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
+
+from tl_data.runtime.notebook import Bar, in_notebook
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 LOG_SECONDS = 10.0  # time between log lines of a phase
 
@@ -53,6 +59,26 @@ def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
         yield _Lines(stream)
         return
     from rich.console import Console
+
+    bars = _bars(console=Console(file=stream), transient=True)
+    with bars:
+        yield partial(_update, bars)
+
+
+@contextmanager
+def in_cell(progress: Progress | None) -> Iterator[Progress]:
+    """The given progress. Without one: a bar below the cell in a notebook, else nothing is shown."""
+    if progress is not None or not in_notebook():
+        yield progress or silent
+        return
+    bar = Bar(_bars())
+    try:
+        yield partial(_draw, bar)
+    finally:
+        bar.draw(last=True)
+
+
+def _bars(**options: Any) -> Bars:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
@@ -64,23 +90,28 @@ def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
         TextColumn("{task.fields[money]}"),
         TextColumn("{task.fields[left]}"),
     )
-    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
-        task = bars.add_task("looking", total=None, of="?", minutes=0.0, money="", left="")
+    bars = Bars(*columns, **options)
+    bars.add_task("looking", total=None, of="?", minutes=0.0, money="", left="")
+    return bars
 
-        def show(step: Step) -> None:
-            failed = f", {step.failed} failed" if step.failed else ""
-            bars.update(
-                task,
-                description=step.phase,
-                completed=step.videos,
-                total=step.of_videos,
-                of="?" if step.of_videos is None else step.of_videos,
-                minutes=step.video_minutes,
-                money=f"{step.price:.2f} {step.currency}{failed}",
-                left="" if step.left_sec is None else f"{duration(step.left_sec)} left",
-            )
 
-        yield show
+def _update(bars: Bars, step: Step) -> None:
+    failed = f", {step.failed} failed" if step.failed else ""
+    bars.update(
+        bars.tasks[0].id,
+        description=step.phase,
+        completed=step.videos,
+        total=step.of_videos,
+        of="?" if step.of_videos is None else step.of_videos,
+        minutes=step.video_minutes,
+        money=f"{step.price:.2f} {step.currency}{failed}",
+        left="" if step.left_sec is None else f"{duration(step.left_sec)} left",
+    )
+
+
+def _draw(bar: Bar, step: Step) -> None:
+    _update(bar.progress, step)
+    bar.draw()
 
 
 class _Lines:
