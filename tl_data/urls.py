@@ -32,6 +32,10 @@ _SAS = re.compile(
     r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
     re.I,
 )
+#: Signatures as the releases before object stores recognized them; for keys that those releases recorded.
+_FORMER_SIGNING = re.compile(
+    r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I
+)
 _SAS_VERSION = re.compile(r"\d{4}-\d\d-\d\d")
 _UNIX_TIME = re.compile(r"1\d{9}|1\d{12}")  # expiry of a signature: seconds or milliseconds since 1970
 #: Signatures of several parameters. For each: the parameters that must all be present, with the pattern of
@@ -125,11 +129,15 @@ def _quoted(text: str, safe: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", text), safe=safe + "%")
 
 
-def without_signatures(text: str) -> str:
+def without_signatures(text: str, *, former: bool = False) -> str:
     """Remove the signature and the login from every URL in a text.
 
-    The other parameters are kept. Ledger keys contain the result, so a change of this function would make
-    earlier results unreachable. Use `redacted` for texts that are shown: it also masks other secrets.
+    The other parameters are kept. Ledger keys contain the result: after a change of this function, earlier
+    results are found only if `former` still gives their texts. Use `redacted` for texts that are shown: it
+    also masks other secrets.
+
+    Args:
+        former: recognize signatures as earlier releases did.
     """
 
     def clean(match: re.Match[str]) -> str:
@@ -138,7 +146,7 @@ def without_signatures(text: str) -> str:
         try:
             parts = urlsplit(address)
             host_and_port = parts.netloc.rpartition("@")[2]
-            query = "&".join(unsigned(parts.query, parts.path))
+            query = "&".join(unsigned(parts.query, parts.path, former=former))
         except ValueError:
             return without_query(address) + rest
         if host_and_port == parts.netloc and query == parts.query:
@@ -148,17 +156,18 @@ def without_signatures(text: str) -> str:
     return _URL.sub(clean, text)
 
 
-def unsigned(query: str, path: str = "", signing: str = "") -> list[str]:
+def unsigned(query: str, path: str = "", signing: str = "", *, former: bool = False) -> list[str]:
     """The `name=value` pieces of a query string without those of its signature.
 
     Args:
         path: the path of the URL. If it names a media file, `token` belongs to the signature.
         signing: the setting `signing_parameters`: more names of signatures; `-name` excludes one.
+        former: recognize signatures as earlier releases did. `path` and `signing` are not used then.
     """
     pieces = [p for p in query.split("&") if p]
-    added, excluded = _added_and_excluded(signing)
+    added, excluded = _added_and_excluded("" if former else signing)
     pairs = [(unquote(name).lower(), value) for name, _, value in (p.partition("=") for p in pieces)]
-    signing_names = _signing_names(pairs, path) | added
+    signing_names = _former_signing_names(pairs) if former else _signing_names(pairs, path) | added
     return [
         piece
         for piece, (name, _) in zip(pieces, pairs, strict=True)
@@ -180,6 +189,17 @@ def _signing_names(pairs: list[tuple[str, str]], path: str) -> set[str]:
     if _MEDIA.search(path):
         names.add("token")
     return names
+
+
+def _former_signing_names(pairs: list[tuple[str, str]]) -> set[str]:
+    """The names that earlier releases took for parts of a signature."""
+    names = {name for name, _ in pairs}
+    signing = {name for name in names if _FORMER_SIGNING.fullmatch(name)}
+    if signing:
+        signing |= {name for name in names if _BESIDE.fullmatch(name)}
+    if "sig" in names and names & {"sv", "se"}:
+        signing |= {name for name in names if _SAS.fullmatch(name)}
+    return signing
 
 
 @lru_cache

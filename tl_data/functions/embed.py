@@ -38,7 +38,14 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
     client, ledger = session.client, session.ledger
     identity = await session.identify(video)
     model = current().model = session.embed_model
-    call = Call("embed_video", identity.content_key, parameters, model, content=identity.canonical)
+    call = Call(
+        "embed_video",
+        identity.content_key,
+        parameters,
+        model,
+        content=identity.canonical,
+        former_content_key=identity.former_key,
+    )
     models = {model} | ({session.models.search} if session.models else set())
     uses_v2 = await _requires_v2(session)
 

@@ -37,11 +37,11 @@ class Contents:
             LedgerError: the ledger's store cannot be read or written.
         """
         key = identity.content_key
-        for name in reversed(self.names(identity)):
+        for name in reversed(self._names(identity)):
             key = await self._claim(name, key) if claim else await self._look_up(name, key)
         return identity if key == identity.content_key else replace(identity, content_key=key)
 
-    def names(self, identity: Identity) -> list[str]:
+    def _names(self, identity: Identity) -> list[str]:
         """The digests of the content, the most reliable first."""
         names = (identity.digest, identity.likely if self._likely else None)
         return [name for name in names if name]

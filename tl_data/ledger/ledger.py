@@ -177,6 +177,7 @@ class Ledger:
 
         The time is in epoch seconds. It may be the time of this process's own claim.
         """
+        call = await self._recorded_call(call)
         view, _ = await self._journal.read(call.folder, call.key)
         begin_times = []
         for name, item in view.items.items():
@@ -187,6 +188,7 @@ class Ledger:
 
     async def failures(self, call: Call) -> int:
         """The number of recorded failures of the call. An attempt after a failure is a new request."""
+        call = await self._recorded_call(call)
         view, _ = await self._journal.read(call.folder, call.key)
         return sum(name.endswith(".failed") for name in view.items)
 
@@ -203,6 +205,7 @@ class Ledger:
         Args:
             tokens: input and output tokens, if the submission did not record them.
         """
+        call = await self._recorded_call(call)
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
         if entry is not None and entry.state == "done":
@@ -221,6 +224,7 @@ class Ledger:
         If the error is that of a request (no connection, no permission, too many requests), nothing is known
         about the task, and it stays `submitted`.
         """
+        call = await self._recorded_call(call)
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
         if entry is not None and (
@@ -244,11 +248,20 @@ class Ledger:
 
     async def get(self, call: Call) -> Entry | None:
         """The entry of a call, or None."""
+        call = await self._recorded_call(call)
         for folder in call.folders():
             _, entry = await self._journal.read(folder, call.key)
             if entry is not None and not expired(call, entry):
                 return entry
         return None
+
+    async def _recorded_call(self, call: Call) -> Call:
+        """The call with the key that has records: its own, or else one that an earlier release gave it."""
+        for candidate in (call, *call.former_calls) if call.former_calls else ():
+            view, _ = await self._journal.read(candidate.folder, candidate.key)
+            if view.state is not None:
+                return candidate
+        return call
 
     # ---- the whole ledger -----------------------------------------------------------------------
 
@@ -339,6 +352,7 @@ class Ledger:
         """Execute a call once for all its callers in this process."""
         if current_context().quoting:
             return await self._quote(call)
+        call = await self._recorded_call(call)
         while (flight := self._flights.get(call.key)) is not None and flight.closing:
             await asyncio.wait((flight.task,))
         first = flight is None

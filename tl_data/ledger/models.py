@@ -28,8 +28,8 @@ import orjson
 import tl_data.errors as errors
 from tl_data.billing import Charge
 from tl_data.errors import APIError, LedgerError, TLDataError
-from tl_data.media.identity import canonical_url, is_url
-from tl_data.urls import redacted, without_signatures
+from tl_data.media.identity import canonical_url, former_canonical_url, is_url
+from tl_data.urls import is_bucket, redacted, without_signatures
 
 #: Version of the format of records. A reader refuses records of later versions.
 FORMAT = 1
@@ -67,19 +67,43 @@ class Call:
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
     units: int = field(default=1, compare=False)  # billed calls; 0 if another call includes this one
+    #: The content key in earlier releases, if it was another one.
+    former_content_key: str | None = field(default=None, compare=False)
+    #: Whether the URLs in the parameters are written as in earlier releases; only `former_calls` sets it.
+    former_urls: bool = field(default=False, compare=False)
 
     @cached_property
     def key(self) -> str:
         """The key of the call in the ledger: 32 hex digits of a hash of its identity."""
-        parts = [self.operation, self.content_key, self.clean_params, self.model, self.scope]
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        return _key(self.operation, self.content_key, self.clean_params, self.model, self.scope)
 
     @cached_property
     def clean_params(self) -> dict[str, Any]:
         """The parameters in canonical form. Signatures in URLs are removed."""
-        cleaned = _clean(self.params)
+        cleaned = _clean(self.params, self.former_urls)
         assert isinstance(cleaned, dict)
         return cleaned
+
+    @cached_property
+    def former_calls(self) -> tuple[Call, ...]:
+        """The same call with the keys that it had in earlier releases; mostly empty.
+
+        Former parameters are used only if their URLs have the canonical forms of this call's URLs. Otherwise
+        the former key may be that of another call.
+        """
+        if self.scope is not None:
+            return ()
+        former_urls = [False]
+        former_params = _clean(self.params, former=True)
+        if former_params != self.clean_params and _clean(former_params) == self.clean_params:
+            former_urls.append(True)
+        content_keys = [self.content_key, *filter(None, [self.former_content_key])]
+        calls = [
+            replace(self, content_key=content_key, former_urls=former)
+            for content_key in content_keys
+            for former in former_urls
+        ]
+        return tuple(calls[1:])
 
     @property
     def folder(self) -> str:
@@ -261,12 +285,13 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
     """
     try:
         failure, owner = record.get("failure"), record.get("owner") or {}
-        call = Call(
+        # The recorded parameters are in the canonical form of the release that wrote them.
+        recorded_key = _key(
             record["operation"], record["content_key"], record.get("params") or {}, record.get("model"),
             record.get("scope"),
         )  # fmt: skip
-        if call.key != key:
-            raise Unreadable(f"the ledger record in the folder of {key} ({state}) is that of {call.key}")
+        if recorded_key != key:
+            raise Unreadable(f"the ledger record in the folder of {key} ({state}) is that of {recorded_key}")
         return Entry(
             key=key,
             state=state,
@@ -299,20 +324,32 @@ def _failure(record: Mapping[str, Any]) -> Failure:
     return failure
 
 
-def _clean(value: Any) -> Any:
-    """JSON values in canonical form: no None, 1 for 1.0, URLs without signatures, hashes for bytes."""
+def _key(
+    operation: str, content_key: str, params: Mapping[str, Any], model: str | None, scope: str | None
+) -> str:
+    """The key of a call. `params` are in canonical form."""
+    parts = [operation, content_key, params, model, scope]
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+
+def _clean(value: Any, former: bool = False) -> Any:
+    """JSON values in canonical form: no None, 1 for 1.0, URLs without signatures, hashes for bytes.
+
+    Args:
+        former: write URLs as earlier releases did.
+    """
     if isinstance(value, Mapping):
-        return {str(k): _clean(v) for k, v in value.items() if v is not None}
+        return {str(k): _clean(v, former) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
-        return [_clean(v) for v in value]
+        return [_clean(v, former) for v in value]
     if isinstance(value, set | frozenset):
-        return sorted(_clean(v) for v in value)
+        return sorted(_clean(v, former) for v in value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"sha256:{hashlib.sha256(value).hexdigest()}"
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, str):
-        return _clean_text(value)
+        return _clean_text(value, former)
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or isinstance(value, bool | int | float):
@@ -320,12 +357,10 @@ def _clean(value: Any) -> Any:
     raise LedgerError(f"a {type(value).__name__} cannot be part of a ledger key; use text, numbers or lists")
 
 
-def _clean_text(text: str) -> str:
-    try:
-        return (
-            canonical_url(text)
-            if is_url(text) and not any(c.isspace() for c in text)
-            else without_signatures(text)
-        )
-    except errors.MediaRefused:
-        return without_signatures(text)
+def _clean_text(text: str, former: bool) -> str:
+    if is_url(text) and not any(c.isspace() for c in text) and not (former and is_bucket(text)):
+        try:
+            return former_canonical_url(text) if former else canonical_url(text)
+        except errors.MediaRefused:
+            pass
+    return without_signatures(text, former=former)

@@ -127,8 +127,18 @@ def canonical_url(url: str, signing: str = "") -> str:
     return _canonical(url, signing)
 
 
+def former_canonical_url(url: str) -> str:
+    """The canonical form of an http or https URL in earlier releases, which their ledger records contain.
+
+    It has no user name and is in the Unicode form NFC. Fewer parameters count as parts of a signature.
+
+    Raises:
+        MediaRefused: the text cannot be read as a URL.
+    """
+    return _canonical(url, former=True)
+
+
 def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
-    """The canonical form. With `former`, that of earlier releases: without user name, in Unicode form NFC."""
     url = unicodedata.normalize("NFC", url) if former else url
     try:
         parts = urlsplit(url.strip())
@@ -141,7 +151,7 @@ def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
     netloc = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
     if parts.username and not former:
         netloc = f"{_encode(parts.username)}@{netloc}"
-    query = "&".join(sorted(_encode(p) for p in unsigned(parts.query, parts.path, signing)))
+    query = "&".join(sorted(_encode(p) for p in unsigned(parts.query, parts.path, signing, former=former)))
     return urlunsplit((scheme, netloc, _encode(parts.path) or "/", query, ""))
 
 
@@ -173,14 +183,15 @@ async def identify(client: Probes, video: str | Path, signing: str = "") -> Iden
         if version[0] == "etag" and remote.length
         else None,
     )
-    # Several URLs could have the same former key. Only if it contains a digest does it identify this content.
-    if (
-        version[0] == "etag"
-        and not is_bucket(text)
-        and (former := _canonical(text, former=True)) != canonical
-    ):
-        identity = replace(identity, former_key=_hash("url", former, *version))
-    return identity
+    former = canonical if is_bucket(text) else former_canonical_url(text)
+    # Several URLs may have the same former key. It identifies the content only if it contains a digest, or if
+    # all of these URLs have the same canonical form today.
+    unique = version[0] == "etag" or canonical_url(former, signing) == canonical
+    return (
+        replace(identity, former_key=_hash("url", former, *version))
+        if former != canonical and unique
+        else identity
+    )
 
 
 def _digest(md5: str | None, length: int | None) -> str | None:
