@@ -133,6 +133,8 @@ class Table:
     example: Mapping[str, Any]
     doc: str
     detail: str = ""
+    #: Whether it calls no API. It then needs no session, and so neither an API key nor the embedded engine.
+    offline: bool = False
 
     @property
     def sql(self) -> str:
@@ -147,8 +149,12 @@ class Table:
         """
         return _check_arguments(self.sql, self.parameters, values)
 
-    async def batches(self, session: Session, **options: Any) -> AsyncIterator[pa.RecordBatch]:
-        """The listing as record batches, one per page."""
+    async def batches(self, session: Session | None, **options: Any) -> AsyncIterator[pa.RecordBatch]:
+        """The listing as record batches, one per page.
+
+        Args:
+            session: may be None if the listing is `offline`.
+        """
         converted = {p.name: p.value(options[p.name]) for p in self.parameters if p.name in options}
         async for rows in self.pages(session, **self.arguments(options | converted)):
             yield pa.RecordBatch.from_pylist(rows, self.schema)
@@ -234,12 +240,21 @@ def function(
     return declare
 
 
-def table(schema: pa.Schema, *, example: Mapping[str, Any], **takes: pa.DataType) -> Callable[[Pages], Table]:
-    """Declare an async generator of pages of rows as a listing of the surface."""
+def table(
+    schema: pa.Schema, *, example: Mapping[str, Any], offline: bool = False, **takes: pa.DataType
+) -> Callable[[Pages], Table]:
+    """Declare an async generator of pages of rows as a listing of the surface.
+
+    Args:
+        schema: the columns of the rows.
+        example: options of a call that documents show and tests make.
+        offline: whether the listing calls no API; see `Table.offline`.
+        takes: the Arrow types of the listing's options, in order.
+    """
 
     def declare(pages: Pages) -> Table:
         doc, detail, parameters = _read_declaration(pages, takes)
-        t = Table(pages.__name__, pages, parameters, schema, example, doc, detail)
+        t = Table(pages.__name__, pages, parameters, schema, example, doc, detail, offline)
         return _register(TABLES, t)
 
     return declare

@@ -321,8 +321,9 @@ class Connection:
         ]
 
     def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
-        """A listing as record batches."""
-        return self._loop.iterate(table.batches(self.session, **options))
+        """A listing as record batches. An offline listing opens no session and starts no engine."""
+        session = None if table.offline else self.session
+        return self._loop.iterate(table.batches(session, **options))
 
     def close(self, *, stop_engine: bool = False) -> None:
         """Close the session and release the embedded engine. With `stop_engine`, also stop the engine."""

@@ -30,9 +30,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 from tl_data.urls import redacted
+
+
+class ExitCode(IntEnum):
+    """The exit codes of the command line."""
+
+    DONE = 0
+    FAILED = 1  # a row, a video or a call failed
+    USAGE = 2  # the command, the job or its settings are wrong
+    TRY_AGAIN = 3  # stopped at a limit or by an outage, or a file is locked: run it again
+    INTERRUPTED = 130  # by Ctrl-C or SIGTERM: run it again
 
 
 class TLDataError(Exception):

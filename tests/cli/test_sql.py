@@ -17,6 +17,7 @@ import pytest
 
 from tests.cli.test_cli import run
 from tests.support.library import Library
+from tl_data.cli.sql import is_complete
 
 
 def test_a_statement_uses_the_functions_and_says_what_it_paid(library: Library) -> None:
@@ -138,3 +139,33 @@ def _read(terminal: int) -> bytes:
     for _ in range(shown.count(b"\x1b[6n")):
         os.write(terminal, b"\x1b[1;1R")
     return shown
+
+
+def test_the_files_of_a_folder_need_no_server_and_no_key(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"1234")
+    script = f"SELECT size_bytes FROM tl_files('{tmp_path}')".encode()
+    command = [sys.executable, "-m", "tl_data", "sql", "--csv"]
+    environment = {name: value for name, value in os.environ.items() if name != "TL_API_KEY"}
+    environment |= {"TL_BASE_URL": "https://api.example.com", "TL_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        command, input=script, capture_output=True, env=environment, check=False, timeout=60
+    )
+    assert done.stdout.split() == [b'"size_bytes"', b"4"], done.stderr
+    assert not (tmp_path / "home" / "engine").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [
+        ("SELECT 1;", True),
+        ("SELECT 'é'; -- done", True),
+        ("SELECT $$a;$$\n;", True),
+        ("SELECT 'a;", False),
+        ("SELECT 'é' -- later;", False),
+        ("SELECT 1 /* a;", False),
+        ("SELECT 1; SELECT 2", False),
+        ("-- a;", False),
+    ],
+)
+def test_a_semicolon_in_a_string_or_comment_ends_no_statement(text: str, complete: bool) -> None:
+    assert is_complete(text) == complete

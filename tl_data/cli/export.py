@@ -11,11 +11,8 @@ import click
 import orjson
 
 from tl_data.cli.output import echo
-from tl_data.errors import ExportError, LakeError, SettingsError
+from tl_data.errors import ExitCode, ExportError, LakeError, SettingsError
 from tl_data.export.runner import Progress
-
-#: Exit code: the target is unavailable or full. Export again.
-STOPPED = 3
 
 
 @click.command()
@@ -66,7 +63,7 @@ def export(
             )
     except (ExportError, LakeError) as error:
         echo(f"Failed: {error}", err=True)
-        sys.exit(STOPPED)
+        sys.exit(ExitCode.TRY_AGAIN)
     if as_json:
         sys.stdout.buffer.write(
             orjson.dumps([asdict(r) for r in reports], option=orjson.OPT_INDENT_2) + b"\n"

@@ -14,13 +14,18 @@ import orjson
 
 from tl_data.cli.ledger import ledger
 from tl_data.cli.output import echo, json_value, show
-from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
+from tl_data.errors import (
+    Cancelled,
+    ExitCode,
+    MissingExtra,
+    NotAllowed,
+    SchemaMismatch,
+    SettingsError,
+    TLDataError,
+)
 
 if TYPE_CHECKING:
     from tl_data.pipeline.job import Job
-
-#: Exit codes of runs that stopped early: run the job again to continue.
-TROUBLE, INTERRUPTED = 3, 130
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
@@ -146,7 +151,7 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
 
     result = reanalyse(index, dry_run=dry_run)
     _print(result.lines(dry_run), asdict(result), as_json)
-    sys.exit(1 if result.failed and not dry_run else 0)
+    sys.exit(ExitCode.FAILED if result.failed and not dry_run else 0)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -279,7 +284,7 @@ def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
         codes.append(report.exit_code)
         if not as_json:
             _print(report.lines(), {}, as_json)
-    if INTERRUPTED not in codes and verb != "submit":
+    if ExitCode.INTERRUPTED not in codes and verb != "submit":
         spent = facts.get("price", 0.0)
         codes += _or_exit(lambda: _run_follow_ups(job, spent, facts, as_json))
     if as_json:
@@ -288,7 +293,7 @@ def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
 
 
 def _or_exit(work: Callable[[], Any]) -> Any:
-    """Call `work`. An error of the platform, ledger or tables ends the process with the exit code TROUBLE."""
+    """Call `work`. An error of the platform, ledger or tables ends the process with `TRY_AGAIN`."""
     try:
         return work()
     except (SettingsError, SchemaMismatch, MissingExtra):
@@ -297,10 +302,10 @@ def _or_exit(work: Callable[[], Any]) -> Any:
         raise SettingsError(str(error)) from error
     except Cancelled as error:
         echo(f"Stopped: {error}", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
     except TLDataError as error:
         echo(f"Failed: {error}\nFinished videos are kept. Fix the cause and run it again", err=True)
-        sys.exit(TROUBLE)
+        sys.exit(ExitCode.TRY_AGAIN)
 
 
 def _run_follow_ups(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
@@ -329,12 +334,12 @@ def _run_follow_ups(job: Job, spent: float, facts: dict[str, Any], as_json: bool
             if alerts.found:
                 show(rows_of(ALERTS, alerts.found).select(columns))
             _print(alerts.lines(), {}, as_json)
-    if job.digest and INTERRUPTED not in codes:
+    if job.digest and ExitCode.INTERRUPTED not in codes:
         page = write_digest(job, job.digest)
         facts["digest"] = page.file
         if not as_json:
             _print(page.lines(), {}, as_json)
-    if job.exports and INTERRUPTED not in codes:
+    if job.exports and ExitCode.INTERRUPTED not in codes:
         codes += _run_exports(job, facts, as_json)
     return codes
 
@@ -358,7 +363,7 @@ def _run_exports(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
             reports = export(Lake(job.folder, job.format), target)
         except ExportError as error:
             click.echo(f"Failed: {error}", err=True)
-            codes.append(TROUBLE)
+            codes.append(ExitCode.TRY_AGAIN)
             continue
         codes += [report.exit_code for report in reports]
         facts["exports"] += [asdict(report) for report in reports]

@@ -1,6 +1,6 @@
 """The command `tl-data`, with a subcommand for each function and listing of the catalog and for other tasks.
 
-Exit codes: 0 success, 1 a row or call failed, 2 the command or its settings are wrong.
+The exit codes are those of `errors.ExitCode`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from click.shell_completion import get_completion_class
 from tl_data._version import __version__
 from tl_data.catalog import Function, Parameter, Table
 from tl_data.cli.output import echo, output_options, show
-from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError, TLDataError
+from tl_data.errors import ExitCode, MissingExtra, SchemaMismatch, SettingsError, TLDataError
 from tl_data.functions import FUNCTIONS, TABLES
-
-FAILED, USAGE = 1, 2
 
 #: The sections of `tl-data --help`: title, example, and commands. The commands of the sections Functions and
 #: Listings come from the catalog.
@@ -61,10 +59,10 @@ class _CommandLine(click.Group):
             return super().invoke(ctx)
         except (SettingsError, SchemaMismatch, MissingExtra) as error:
             echo(f"Error: {error}", err=True)
-            ctx.exit(USAGE)
+            ctx.exit(ExitCode.USAGE)
         except TLDataError as error:
             echo(f"Failed: {error}", err=True)
-            ctx.exit(FAILED)
+            ctx.exit(ExitCode.FAILED)
 
 
 @click.group(cls=_CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
@@ -178,7 +176,7 @@ def doctor(as_json: bool) -> None:
 
     findings = examine()
     report(findings, as_json)
-    sys.exit(FAILED if any(f.state == "wrong" for f in findings) else 0)
+    sys.exit(ExitCode.FAILED if any(f.state == "wrong" for f in findings) else 0)
 
 
 @cli.command()
@@ -191,7 +189,7 @@ def docs(check: bool) -> None:
         echo(f"{'Not up to date' if check else 'Written'}: {', '.join(stale)}")
         if check:
             echo("Type: tl-data docs", err=True)
-            sys.exit(FAILED)
+            sys.exit(ExitCode.FAILED)
     else:
         echo("All pages are up to date")
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tl_data.catalog import records
 from tl_data.cli.output import Writer, echo, grid, output_options
-from tl_data.errors import MissingExtra, SettingsError
+from tl_data.errors import ExitCode, MissingExtra, SettingsError
 from tl_data.untrusted import private_folder
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 BATCH = 2_000  # rows per read
 MOST_ROWS = 200  # largest number of rows of a text table
-#: Exit codes.
-FAILED, USAGE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
 HELP = """\
 End a statement with ; and Enter. Tab completes, the arrow keys go through earlier statements, Ctrl-C stops a
 statement or clears the line.
@@ -106,7 +104,7 @@ class Database:
                     f"Failed: {path} is locked by another process; try again, or use --read-only in both",
                     err=True,
                 )
-                sys.exit(TRY_AGAIN)
+                sys.exit(ExitCode.TRY_AGAIN)
             raise SettingsError(f"{path} cannot be opened: {_message_of(error)}") from error
         self.connection: Connection = connect(sql_budget=budget)
         register(self.con, self.connection)
@@ -184,10 +182,10 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
         database.interruptible(run)
     except KeyboardInterrupt:
         echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
     except (database.failure, pa.ArrowException, OSError) as error:
         echo(f"Failed: {_message_of(error)}", err=True)
-        return USAGE if _is_mistake(error) else FAILED
+        return ExitCode.USAGE if _is_mistake(error) else ExitCode.FAILED
     finally:
         _print_cost(database, [])
     return 0
@@ -285,7 +283,7 @@ class Shell:
             text = f"{text}\n{line}" if text else line
             if not text.strip():
                 text = ""
-            elif text.lstrip().startswith(".") or text.rstrip().endswith(";"):
+            elif text.lstrip().startswith(".") or is_complete(text):
                 yield text.strip()
                 text = ""
 
@@ -327,6 +325,14 @@ class Shell:
         except (database.failure, pa.ArrowException, OSError) as error:
             echo(f"Failed: {_message_of(error)}", err=True)
         self._paid = _print_cost(database, self._paid)
+
+
+def is_complete(text: str) -> bool:
+    """Whether the last statement of a text ends with `;`. One inside a string or a comment does not count."""
+    import duckdb
+
+    tokens = [start for start, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
+    return bool(tokens) and text.encode()[tokens[-1] :].startswith(b";")
 
 
 def completer(database: Database) -> Any:

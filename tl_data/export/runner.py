@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from tl_data.errors import ExportError, SettingsError
+from tl_data.errors import ExitCode, ExportError, SettingsError
 from tl_data.export.rows import EXPORTABLE, Rows, TableRows, VectorRows
 from tl_data.export.sink import (
     Refused,
@@ -108,7 +108,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 if all rows were sent, 1 if some were refused."""
-        return 1 if self.refused else 0
+        return ExitCode.FAILED if self.refused else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The report as text, one line per entry."""

@@ -358,8 +358,8 @@ def analyze_task_row(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@table(FILES, place=TEXT, example={"place": "s3://bucket/videos/**/*.mp4"})
-async def files(tl: Session, place: str) -> Pages:
+@table(FILES, place=TEXT, offline=True, example={"place": "s3://bucket/videos/**/*.mp4"})
+async def files(tl: Session | None, place: str) -> Pages:
     """The video files of a folder or a bucket: one row per file, whose `video` column functions accept.
 
     The API is not called. A folder or prefix lists every file below it with a video's file extension. A

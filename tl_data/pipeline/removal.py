@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from tl_data.billing import Prices
-from tl_data.errors import NotFound, SettingsError, TLDataError
+from tl_data.errors import ExitCode, NotFound, SettingsError, TLDataError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ASKED, ERRORS, RUNS, TABLES, VIDEOS
@@ -58,7 +58,7 @@ class RemovalReport:
     @property
     def exit_code(self) -> int:
         """0: all was removed. 1: the platform still has a video or an asset."""
-        return 1 if self.failures else 0
+        return ExitCode.FAILED if self.failures else ExitCode.DONE
 
     def lines(self) -> list[str]:
         """The report as text."""

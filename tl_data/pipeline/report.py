@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol, TypeVar
 
 from tl_data.billing import Bill, Prices
+from tl_data.errors import ExitCode
 from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.progress import Step, duration
 from tl_data.pipeline.worklist import SourceVideo
@@ -185,10 +186,10 @@ class Report:
     def exit_code(self) -> int:
         """0: no new failures. 1: new failures. 3: the run stopped; run again. 130: interrupted."""
         if self.status == "interrupted":
-            return 130
+            return ExitCode.INTERRUPTED
         if self.status not in ("done", "partial"):
-            return 3
-        return 1 if self.new_failures or self.left_behind else 0
+            return ExitCode.TRY_AGAIN
+        return ExitCode.FAILED if self.new_failures or self.left_behind else ExitCode.DONE
 
     def sentence(self) -> str:
         """The summary of the run."""
