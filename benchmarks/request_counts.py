@@ -149,7 +149,7 @@ def serve(delay: float) -> Iterator[Account]:
         listener.close()
 
 
-def requests_of(videos: int, delay: float, folder: Path, **settings: Any) -> Counter[str]:
+def requests_of(videos: int, delay: float, folder: Path) -> Counter[str]:
     """The requests of a job for the texts of so many videos, by route."""
     data = film(folder / "film.mp4")
     for number in range(videos):
@@ -161,7 +161,6 @@ def requests_of(videos: int, delay: float, folder: Path, **settings: Any) -> Cou
             "base_url": account.url,
             "home": str(folder / "home"),
             "ledger": str(folder / "ledger"),
-            **settings,
         }
         urls = tuple(server.url(f"{number}.mp4") for number in range(videos))
         job = Job(

@@ -11,7 +11,7 @@ from tl_data.session import BYTES_A_SECOND, Lengths
 
 
 def test_only_the_latest_are_kept() -> None:
-    lengths = Lengths(most=2)
+    lengths = Lengths(maximum=2)
     for video, seconds in {"a": 1.0, "b": 2.0, "c": 3.0}.items():
         lengths.keep(video, seconds)
     lengths.keep("d", None)

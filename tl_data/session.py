@@ -78,12 +78,12 @@ class Lengths:
     They are used to estimate bills and to begin long videos first. Only the latest ones are kept.
     """
 
-    def __init__(self, most: int = 20_000) -> None:
+    def __init__(self, maximum: int = 20_000) -> None:
         """
         Args:
-            most: largest number of lengths to keep.
+            maximum: the number of lengths to keep.
         """
-        self._most = most
+        self._maximum = maximum
         self._known: OrderedDict[str, float] = OrderedDict()
 
     def keep(self, video: str, seconds: float | None) -> None:
@@ -91,7 +91,7 @@ class Lengths:
         if seconds is not None:
             self._known[video] = float(seconds)
             self._known.move_to_end(video)
-            if len(self._known) > self._most:
+            if len(self._known) > self._maximum:
                 self._known.popitem(last=False)
 
     def of(self, video: str) -> float | None:

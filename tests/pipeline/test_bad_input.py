@@ -32,6 +32,7 @@ def column(files: OddServer) -> dict[str, str | None]:
     """What each bad row is called here, and what stands in the column."""
     rows: dict[str, str | None] = {make.__name__: files.url(make(files.folder).name) for make in FILES}
     rows["not a url"] = "see the folder on the share"
+    rows["not UTF-8"] = f"{files.base_url}/f\ufffdlm.mp4"
     rows["not there"] = files.url("not there.mp4")
     rows["a login page"] = files.odd("html")
     rows["forbidden"] = files.odd("403")
@@ -48,6 +49,7 @@ CODES = {
     "audio_only": "video_file_broken",
     "zero_bytes": "video_file_broken",
     "not a url": "video_url_invalid",
+    "not UTF-8": "video_url_invalid",
     "not there": "video_url_not_found",
     "a login page": "video_url_not_media",
     "forbidden": "video_url_not_allowed",
@@ -82,26 +84,26 @@ def test_good_rows_finish_and_bad_ones_say_why(
     ids = set(lake.read(VIDEOS, ["video_id"]).column("video_id").to_pylist())
     for declared in (CLIPS, SUMMARIES, CHAPTERS, VECTORS):
         assert set(lake.read(declared, ["video_id"]).column("video_id").to_pylist()) == ids
-    assert (report.rows, report.distinct, report.submitted, report.failed) == (18, 13, 2, 11)
+    assert (report.rows, report.distinct, report.submitted, report.failed) == (19, 14, 2, 12)
     assert (report.paid_twice, report.exit_code, report.status) == (0, 1, "partial")
-    assert (planned.distinct, planned.new, len(planned.refused)) == (13, 2, 11)
+    assert (planned.distinct, planned.new, len(planned.refused)) == (14, 2, 12)
     assert {r.code for r in planned.refused} == set(CODES.values())
 
     again = pipeline.run(job)
-    assert (again.reused, again.submitted, again.failed) == (2, 0, 11)
+    assert (again.reused, again.submitted, again.failed) == (2, 0, 12)
     assert (again.new_failures, again.exit_code) == (0, 0)  # all of them failed alike before
     assert {row["attempt"] for row in lake.read(ERRORS).to_pylist()} == {2}
 
     put("not there.mp4")
     (files.folder / "truncated.mp4").write_bytes((files.folder / "good.mp4").read_bytes() + b"\0\0\0\x08free")
     fixed = pipeline.run(job.but(limit=None))
-    assert (fixed.reused, fixed.submitted, fixed.failed) == (2, 2, 9)
+    assert (fixed.reused, fixed.submitted, fixed.failed) == (2, 2, 10)
     left = {row["url"] for row in lake.read(ERRORS).to_pylist()}
     assert bad["not there"] not in left
     assert bad["truncated"] not in left
     assert len(lake.read(VIDEOS)) == 4
     assert [row["failed"] for row in sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"])] == [
-        11, 11, 9,
+        12, 12, 10,
     ]  # fmt: skip
 
 

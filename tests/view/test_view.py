@@ -283,7 +283,7 @@ def test_pictures_outlast_their_source(
     assert get(served, "poster", id="key-0")[1]["content-type"] == "image/svg+xml"
 
 
-def test_a_damaged_file_has_a_reason_in_the_place_of_its_picture(
+def test_the_reason_of_a_missing_picture_is_logged_once(
     tmp_path: Path, serve: Callable[[Viewer], Served], caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = tmp_path / "damaged.mp4"
@@ -293,8 +293,10 @@ def test_a_damaged_file_has_a_reason_in_the_place_of_its_picture(
     for _ in range(2):
         status, headers, _body = get(served, "poster", id="key-0")
         assert (status, headers["content-type"]) == (200, "image/svg+xml")
-        assert headers["x-no-picture"].startswith(f"cannot read pictures of {damaged}: Invalid data")
-    assert [r.name for r in caplog.records if "damaged.mp4" in r.getMessage()] == ["tl_data.media"]  # once
+    records = [
+        r for r in caplog.records if f"cannot read pictures of {damaged}: Invalid data" in r.getMessage()
+    ]
+    assert [r.name for r in records] == ["tl_data.media"]  # once
 
 
 def test_copies_of_the_sources_are_played(tmp_path: Path, video: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, MissingExtra, TLDataError
 from tl_data.media.identity import is_url, local_path
+from tl_data.models import GB, HOUR, MB, TEXT_MODELS
 from tl_data.untrusted import CONTAINERS
 from tl_data.urls import redacted
 
@@ -129,8 +130,6 @@ class RangeFile(io.RawIOBase):
         return block
 
 
-MB, GB = 1 << 20, 1 << 30
-
 #: Tolerance in seconds: containers round, so a file of 4 s may have 3.99 in its header.
 SLACK_SEC = 0.05
 #: Tolerance of the aspect ratio: a picture of 2.4:1 may be slightly wider after rounding to even pixels.
@@ -178,14 +177,22 @@ class Limits:
 #: Published limits of each model. All aspect ratios that are listed for Marengo 2.7 are within 2.4:1, the
 #: limit in the API's error message.
 LIMITS: dict[str, Limits] = {
-    "marengo2.7": Limits(4, 7200, 2 * GB, 360, 3840, 2160),
-    "marengo3.0": Limits(4, 14400, 4 * GB, 360, 5184, 2160),
-    "marengo3.5": Limits(4, 14400, 4 * GB, 360, 5184, 2160),
-    "pegasus1.2": Limits(4, 3600, 2 * GB, 360, 3840, 2160),
-    # For tasks without a window; with windows of two hours, files may have four hours.
-    "pegasus1.5": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
-    "pegasus1.6": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
-    "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160),
+    "marengo2.7": Limits(4, 2 * HOUR, 2 * GB, 360, 3840, 2160),
+    "marengo3.0": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
+    "marengo3.5": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
+    "tl-local-2": Limits(4, 2 * HOUR, 2 * GB, 360, 5184, 2160),
+    # The lengths of an analysis without a window. With windows, files may be longer.
+    **{
+        name: Limits(
+            model.shortest_sec,
+            max(model.sync_sec, model.task_sec),
+            (2 if name == "pegasus1.2" else 4) * GB,
+            360,
+            3840 if name == "pegasus1.2" else 5184,
+            2160,
+        )
+        for name, model in TEXT_MODELS.items()
+    },
 }
 LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 

@@ -238,6 +238,10 @@ def saved_questions(job: Job, alerts: Alerts) -> list[str]:
     for number, (_, question) in enumerate(pairs(job.but(source=alerts.questions)), 1):
         if question is None or not question.strip():
             raise SettingsError(f"[alerts]: question {number} is {'NULL' if question is None else 'empty'}")
+        if "\ufffd" in question:  # how Spark replaces bytes that are not UTF-8
+            raise SettingsError(
+                f"[alerts]: question {number} has characters that are not UTF-8: save the table as UTF-8"
+            )
         found[question.strip()] = None
     if not found:
         raise SettingsError("[alerts]: no saved questions")

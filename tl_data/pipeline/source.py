@@ -143,11 +143,6 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
     try:
         for batch in _readable(job, batches):
             urls = batch.column(job.source.url).to_pylist()
-            if broken := next((url for url in urls if url is not None and "\ufffd" in url), None):
-                raise SchemaMismatch(
-                    f"{_source_name(job)} has characters that are not UTF-8, in {redacted(broken)}: "
-                    "save it as UTF-8"
-                )
             if job.source.key is None:
                 yield from ((None, url) for url in urls)
                 continue

@@ -395,6 +395,9 @@ def _source_row(key: str | None, text: str | None, base: str, signing: str) -> d
     if text is None or not text.strip():
         missing = "the row has no URL: its value is NULL or empty"
         return _row(key or "NULL", "", "", "", "video_url_missing", missing)
+    if "\ufffd" in text:  # how Spark replaces bytes that are not UTF-8
+        message = "the URL has characters that are not UTF-8: save the source as UTF-8"
+        return _row(key or text, text, text, text, "video_url_invalid", message)
     try:
         url = text.strip().strip("\ufeff").strip()
         if is_url(url):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 from starlette.applications import Starlette
@@ -256,12 +255,10 @@ def _poster(viewer: Viewer) -> Callable[[Request], Response]:
         second = request.query_params.get("t")
         try:
             picture = viewer.sources.picture(tile, float(second) if second else None) if tile else None
-            reason = "There is no picture of this time."
-        except (LakeError, MediaRefused, ValueError) as error:
-            picture, reason = None, redacted(str(error))
+        except (LakeError, MediaRefused, ValueError):
+            picture = None
         if picture is None:
-            headers = {"Cache-Control": "no-store", "X-No-Picture": quote(reason, safe=" :/.,()'")}
-            return FileResponse(STATIC / "no-picture.svg", headers=headers)
+            return FileResponse(STATIC / "no-picture.svg", headers={"Cache-Control": "no-store"})
         return Response(picture, headers={"Cache-Control": "private, max-age=600"}, media_type="image/jpeg")
 
     return endpoint

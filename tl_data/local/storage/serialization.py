@@ -26,8 +26,8 @@ def unpack(blob: bytes) -> Evidence:
     return from_json(zlib.decompress(blob))
 
 
-_PARTS = ("times", "traits", "descriptors", "encoder_vectors", "shown_rows", "shown_vectors", "said_rows",
-          "said_vectors", "concepts")  # fmt: skip
+#: Number of arrays of a video.
+ARRAYS = 9
 
 
 def pack_columns(columns: ClipColumns) -> bytes:
@@ -47,7 +47,7 @@ def pack_columns(columns: ClipColumns) -> bytes:
 def unpack_columns(number: int, blob: bytes) -> ClipColumns:
     """The inverse of `pack_columns`."""
     source = io.BytesIO(zlib.decompress(blob))
-    arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in _PARTS]
+    arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in range(ARRAYS)]
     (
         times,
         traits,
