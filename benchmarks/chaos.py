@@ -41,7 +41,7 @@ import httpx
 from deltalake import DeltaTable
 
 from benchmarks.billed import differences, lost_tokens
-from benchmarks.films import film
+from benchmarks.films import film, with_label
 from tl_data.demo.file_server import FileServer
 from tl_data.lake.lake import Format, Lake
 from tl_data.lake.schemas import TABLES
@@ -122,8 +122,7 @@ def films(folder: Path, count: int) -> list[str]:
     """Names of distinct videos: other bytes, the same picture."""
     data = film(folder / "film.mp4")
     for number in range(count):
-        box = f"{number}".encode()  # a box of free space behind the video
-        (folder / f"{number}.mp4").write_bytes(data + (len(box) + 8).to_bytes(4, "big") + b"free" + box)
+        (folder / f"{number}.mp4").write_bytes(with_label(data, f"{number}"))
     (folder / "page.mp4").write_text("<!doctype html><title>Sign in</title>")
     return [*(f"{number}.mp4" for number in range(count)), "page.mp4", "nowhere.mp4"]
 

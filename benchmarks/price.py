@@ -27,7 +27,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.films import film
+from benchmarks.films import film, with_label
 from tl_data import pipeline
 from tl_data.billing import Prices
 from tl_data.connection import connect
@@ -65,8 +65,7 @@ def films(folder: Path, count: int) -> None:
     """Distinct videos: other bytes, the same picture."""
     data = film(folder / "film.mp4")
     for number in range(count):
-        box = f"{number}".encode()  # a box of free space behind the video
-        (folder / f"{number}.mp4").write_bytes(data + (len(box) + 8).to_bytes(4, "big") + b"free" + box)
+        (folder / f"{number}.mp4").write_bytes(with_label(data, f"{number}"))
 
 
 def measure(base_url: str, urls: list[str], folder: Path, tables: tuple[str, ...]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from benchmarks.films import film
+from benchmarks.films import film, with_label
 from tl_data import pipeline
 from tl_data.connection import connect
 from tl_data.demo.file_server import FileServer
@@ -153,8 +153,7 @@ def requests_of(videos: int, delay: float, folder: Path) -> Counter[str]:
     """The requests of a job for the texts of so many videos, by route."""
     data = film(folder / "film.mp4")
     for number in range(videos):
-        box = f"{number}".encode()  # a box of free space behind the video: other bytes, the same picture
-        (folder / f"{number}.mp4").write_bytes(data + (len(box) + 8).to_bytes(4, "big") + b"free" + box)
+        (folder / f"{number}.mp4").write_bytes(with_label(data, f"{number}"))
     with serve(delay) as account, FileServer(folder) as server:
         given = {
             "api_key": "tlk_A0KEY",

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.films import with_label
 from tests.support import media
 from tests.support.environments import alone, python_with
 from tests.support.library import Library, make_library
@@ -96,10 +96,7 @@ def put(files: OddServer, quick: Path) -> Callable[..., str]:
 
     def put_(name: str, again: int = 0) -> str:
         path = files.folder / name
-        shutil.copyfile(quick, path)
-        box = f"{name}{again}".encode()
-        with path.open("ab") as file:  # a box of free space behind the video: other bytes, same picture
-            file.write((len(box) + 8).to_bytes(4, "big") + b"free" + box)
+        path.write_bytes(with_label(quick.read_bytes(), f"{name}{again}"))
         return files.url(name)
 
     return put_

@@ -2,8 +2,8 @@
 
     request = TextRequest(video, parts_of(["summary", "chapters"]))
     [result] = await session.analyze_many([request])
-    result.answers                      # {"summary": {...}, "chapter": {...}}: by the parts' names
-    result.errors                       # the same for the parts that failed
+    result.answers                      # {0: {...}, 1: {...}}: by the position of the part in the request
+    result.errors                       # the errors of the parts that failed, by the same positions
 
 A request is about one video and has one or more parts. Each part is a separate call in the ledger. Parts
 without a record are requested together: one analysis with one JSON schema, billed once. The record of each
@@ -93,8 +93,8 @@ class VideoRef:
     def contents(self) -> list[str]:
         """The identifiers of the video in ledger keys, the preferred one first.
 
-        They are the video's id, its content key, and the ids of the same content in other indexes; if there
-        are none, the asset's id.
+        They are the video's id, its content key, and the ids of the same content in other indexes. If none of
+        these is known, the identifier is the id of the asset.
         """
         keys = [f"video:{self.video_id}" if self.video_id else None, self.content_key]
         keys += [f"video:{video_id}" for video_id in self.former_ids if video_id != self.video_id]
@@ -268,7 +268,7 @@ class TextRequest:
 
 @dataclass
 class TextResult:
-    """The result of a request: an answer or an error for each part, by the part's index in `parts`."""
+    """The result of a request: an answer or an error for each part, by its position in `parts`."""
 
     request: TextRequest
     answers: dict[int, Json] = field(default_factory=dict)
@@ -617,7 +617,7 @@ class Analyses:
     def _parts_in(
         self, request: TextRequest, numbers: list[int], answer: Json, task_id: str
     ) -> dict[int, str]:
-        """Those of the parts `numbers` that are also in the answer of another process' task."""
+        """The parts among `numbers` that the answer of a task contains, which another process submitted."""
         values = complete_properties(str(answer.get("data") or ""))
         return {
             n: task_id

@@ -145,7 +145,7 @@ class Connection:
         """Cancel running calls, from any thread. Their callers get an error.
 
         Args:
-            owner: cancel only the calls made within `asked_by(owner)`.
+            owner: cancel only the calls inside the blocks of `runtime.concurrency.asked_by(owner)`.
         """
         self._loop.cancel(owner)
 
@@ -376,7 +376,11 @@ def _arguments(names: list[str], row: Row) -> dict[str, Any]:
 
 
 def _row(function: Function, row: Mapping[str, Any]) -> Row:
-    """The arguments of a row as a hashable key, in the order of the declaration; invalid ones raise."""
+    """The arguments of a row as a hashable key, in the order of the declaration.
+
+    Raises:
+        SchemaMismatch: an argument is unknown or missing, or has another type.
+    """
     function.arguments(row)
     values = (_address(p.name, p.value(row.get(p.name))) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)

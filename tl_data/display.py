@@ -22,7 +22,7 @@ import pyarrow as pa
 from tl_data.errors import MediaRefused, MissingExtra
 from tl_data.urls import encoded, redacted
 
-MOST = 20  # largest number of rows that are shown
+MAX_ROWS = 20  # rows that are shown at most
 CELL = 160  # largest number of characters of a text
 #: CSS of the elements.
 STYLE = {
@@ -47,7 +47,7 @@ class Shown:
 
     Args:
         rows: the first rows.
-        pictures: position of a row -> its picture as JPEG. A row without a picture has an empty field.
+        pictures: position of a row -> its picture as JPEG. A row without a picture is shown with an empty box.
         total: the number of all rows; -1 if it is unknown.
     """
 
@@ -170,18 +170,18 @@ def show(rows: Any, lake: str | None = None) -> Shown:
 def _first(rows: Any) -> tuple[list[Row], int]:
     """The first rows as dicts, and the number of all rows; -1 if counting would run the query again."""
     if isinstance(rows, list | tuple):
-        return [dict(row) for row in rows[:MOST]], len(rows)
+        return [dict(row) for row in rows[:MAX_ROWS]], len(rows)
     if isinstance(rows, pa.Table):
-        return rows.slice(0, MOST).to_pylist(), rows.num_rows
+        return rows.slice(0, MAX_ROWS).to_pylist(), rows.num_rows
     kind = type(rows).__module__.partition(".")[0]
     if kind == "pyspark":
-        return [row.asDict(recursive=True) for row in rows.limit(MOST).collect()], -1
+        return [row.asDict(recursive=True) for row in rows.limit(MAX_ROWS).collect()], -1
     if kind in ("duckdb", "_duckdb"):
-        return rows.limit(MOST).to_arrow_table().to_pylist(), -1
+        return rows.limit(MAX_ROWS).to_arrow_table().to_pylist(), -1
     if kind == "pandas":
-        return rows.head(MOST).to_dict("records"), len(rows)
+        return rows.head(MAX_ROWS).to_dict("records"), len(rows)
     if kind == "polars":
-        return rows.head(MOST).to_dicts(), len(rows)
+        return rows.head(MAX_ROWS).to_dicts(), len(rows)
     if isinstance(rows, pa.RecordBatchReader):
         return _first(rows.read_all())
     raise TypeError(

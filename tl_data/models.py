@@ -1,5 +1,8 @@
 """The models of the service, with the inputs, options and limits of each.
 
+The API changed at the beginning of 2026. An account of 2025 analyses only indexed videos, and has the older
+models. An account of today also analyses URLs and assets, and runs analyses as tasks.
+
 Durations are in seconds, sizes in bytes. For a model that is not in these tables, nothing is checked before
 the request, and the server decides.
 """
@@ -147,7 +150,7 @@ SEARCH_MODELS: dict[str, SearchModel] = {
 
 #: The models that requests name if no setting does.
 TEXT_MODEL, SEARCH_MODEL = "pegasus1.5", "marengo3.0"
-#: The same for accounts of 2025.
+#: The same for accounts of 2025 (see above).
 TEXT_MODEL_2025, SEARCH_MODEL_2025 = "pegasus1.2", "marengo2.7"
 
 

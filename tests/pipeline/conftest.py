@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.films import with_label
 from tests.conftest import Engine
 from tests.support import media
 from tl_data.connection import Connection, connect
@@ -94,9 +95,7 @@ def four_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("four")
     for number in range(4):
         path = media.write(folder / f"{number}.mp4", seconds=4, width=360, height=360, fps=5, audio=None)
-        box = f"video {number}".encode()
-        with path.open("ab") as file:
-            file.write((len(box) + 8).to_bytes(4, "big") + b"free" + box)
+        path.write_bytes(with_label(path.read_bytes(), f"video {number}"))
     return folder
 
 

@@ -79,6 +79,20 @@ def test_taking_a_video_down_takes_its_asset(of_today: Account) -> None:
     assert codes == [404, 200]
 
 
+def test_an_asset_stays_with_a_video_that_the_platform_did_not_delete(of_today: Account) -> None:
+    job = of_today.job(urls=of_today.urls[:1], tables=("clips",))
+    assert pipeline.run(job).failed == 0
+    [row] = Lake(job.folder).read(VIDEOS).to_pylist()
+    of_today.faults({"kind": "status", "status": 403, "method": "DELETE", "route": "/indexes/*"})
+    removed = pipeline.remove(job, of_today.urls[:1], platform=True)
+    of_today.faults()
+    assert (removed.deleted, len(removed.failures), removed.exit_code) == ([], 1, 1)
+    video = f"{of_today.base_url}/indexes/{row['index_id']}/videos/{row['video_id']}"
+    assert row["asset_id"]
+    assets = f"{of_today.base_url}/assets/{row['asset_id']}"
+    assert [httpx.get(address).status_code for address in (video, assets)] == [200, 200]
+
+
 def test_an_asset_that_was_deleted_is_uploaded_again(of_today: Account) -> None:
     """By somebody, between the upload and the analysis."""
     job = of_today.job(urls=of_today.urls[:1], tables=TEXTS)

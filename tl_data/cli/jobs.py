@@ -57,7 +57,7 @@ def init(file: str) -> None:
 @_LIMIT
 @_JSON
 def plan(file: str, limit: int | None, as_json: bool) -> None:
-    """Print what a run of a job would do, take and cost. Nothing is paid.
+    """Print what a run of a job would do, how long it would take and what it would cost. Nothing is paid.
 
     \b
     FILE: a job in TOML

@@ -27,6 +27,8 @@ MAX_HOURS = BATCH_HOURS * 0.95  # hours of video in a batch; less than allowed: 
 
 @dataclass
 class _Item:
+    """An analysis that waits for its batch."""
+
     body: Json
     minutes: float
     task_id: asyncio.Future[str]
@@ -34,6 +36,8 @@ class _Item:
 
 @dataclass
 class _Batch:
+    """A batch that was created and has not ended."""
+
     batch_id: str
     items: dict[str, asyncio.Future[Json]] = field(default_factory=dict)  # ended task by task id
     poller: asyncio.Task[None] | None = None

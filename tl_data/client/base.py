@@ -288,7 +288,10 @@ def _tokens(count: object) -> int:
 
 
 def _sent_values(request: Request, message: str) -> str:
-    """A sentence with the sent values of the parameters that an error message names; "" if it shows them."""
+    """A sentence with the sent values of the parameters that an error message names.
+
+    "" if the message contains these values.
+    """
     match = _PARAMETERS.search(message)
     if not match or "You sent" in message:
         return ""

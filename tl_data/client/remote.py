@@ -126,11 +126,7 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> None:
-            async with self._open("GET", target, {}) as (stream, final):
-                if stream.status >= 500 or stream.status == 429:
-                    raise _overloaded(redacted(target), stream)
-                content_type = stream.headers.get("content-type")
-                _check(Remote(target, final, stream.status, content_type, None, None, None, True))
+            async with self._content(target) as stream:
                 with path.open("wb") as file:
                     async for chunk in stream.chunks:
                         await asyncio.to_thread(file.write, chunk)
@@ -196,27 +192,13 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> bytes:
-            async with self._open("GET", target, {"range": f"bytes={start}-{end - 1}"}) as (stream, final):
+            async with self._content(target, {"range": f"bytes={start}-{end - 1}"}) as stream:
                 if stream.status == 416:
                     return b""
                 if stream.status == 200 and start > 0:
                     raise BadRequest(
                         f"server does not support range requests: {redacted(target)}", "ranges_not_supported"
                     )
-                if stream.status >= 500 or stream.status == 429:
-                    raise _overloaded(redacted(target), stream)
-                _check(
-                    Remote(
-                        target,
-                        final,
-                        stream.status,
-                        stream.headers.get("content-type"),
-                        None,
-                        None,
-                        None,
-                        True,
-                    )
-                )
                 body = bytearray()
                 async for chunk in stream.chunks:
                     body += chunk
@@ -225,6 +207,17 @@ class RemoteMethods(BaseClient):
                 return bytes(body[: end - start])
 
         return await persist(attempt, Repeat.FREELY, self.settings)
+
+    @asynccontextmanager
+    async def _content(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
+        """The response to GET. Raises as `probe_url`; a range after the end of the file is no error (416)."""
+        async with self._open("GET", url, headers or {}) as (stream, final):
+            if stream.status >= 500 or stream.status == 429:
+                raise _overloaded(redacted(url), stream)
+            if not (headers and stream.status == 416):
+                content_type = stream.headers.get("content-type")
+                _check(Remote(url, final, stream.status, content_type, None, None, None, True))
+            yield stream
 
     @asynccontextmanager
     async def _open(

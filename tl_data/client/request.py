@@ -82,7 +82,7 @@ class Request:
 
 
 def _named(value: Any, name: str) -> Iterator[Any]:
-    """The values of all properties of a name in a JSON value, at any depth."""
+    """The values of all properties with this name in a JSON value, at any depth."""
     if isinstance(value, dict):
         if value.get(name) is not None:
             yield value[name]

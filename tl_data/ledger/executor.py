@@ -327,7 +327,7 @@ class CallExecutor:
     async def _charge_of_sender(self, call: Call, view: View) -> Charge | None:
         """The charge for a task that was found on the platform. The first run that may have sent it pays.
 
-        Runs whose account is closed are skipped: it is settled that they sent nothing, and their rows in the
+        Runs whose account is closed are skipped: it is certain that they sent nothing, and their rows in the
         tables are final. The run of this process is the last candidate.
         """
         runs = [claim.get("run") for claim in await self.journal.open_claims(view)]

@@ -278,7 +278,10 @@ class Ledger:
                         yield entry
 
     async def _views(self) -> AsyncIterator[list[tuple[str, View]]]:
-        """Folder and state of every durable call, from object names only. Each list is one shard."""
+        """Folder and state of every durable call, from object names only.
+
+        Each list has the calls whose keys begin with the same two digits.
+        """
         for shard in await self.storage.folders("calls"):
             calls: dict[str, dict[str, Item]] = {}
             async for item in self.storage.below(shard):
@@ -404,8 +407,10 @@ class Ledger:
 def _charge_difference(
     entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)
 ) -> Charge | None:
-    """The charge at the end of a task, less the charge of its submission, for the same run. None if the
-    submission was not charged."""
+    """The charge at the end of a task: the difference to the charge of its submission, for the same run.
+
+    None if the submission was not charged.
+    """
     if entry is None or entry.charge is None:
         return None
     less_us = entry.charge.video_us

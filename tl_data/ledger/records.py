@@ -51,8 +51,8 @@ class View:
             if kind in numbers and number.isdigit():
                 numbers[kind].add(int(number))
         last = max((n for of_kind in numbers.values() for n in of_kind), default=0)
-        # A slow owner may record its task after another process took over. A claim with a submitted record
-        # and no failed one stays the state, even if there are later claims: its task is paid.
+        # A slow owner may record its task after another process took over. As long as this task has not
+        # failed, it determines the state, even if there are later claims, because it is paid for.
         running = numbers["submitted"] - numbers["failed"]
         if "done" in items:
             return cls("done", last, last, items)

@@ -212,17 +212,17 @@ def read_tiers(
     )
 
 
-def model_name(sight: str, eyes: str, ears: str) -> str:
+def model_name(encoder: str, object_models: str, speech_model: str) -> str:
     """The name of the models behind words and vectors: `OWN` and each difference from the built-in models.
 
     Args:
-        sight: name of the image-text encoder, "" for none.
-        eyes: name of the object models; "" if objects were not recognised.
-        ears: name of the Whisper model; "" if speech was not transcribed.
+        encoder: name of the image-text encoder, "" for none.
+        object_models: name of the object models; "" if objects were not recognised.
+        speech_model: name of the Whisper model; "" if speech was not transcribed.
     """
-    parts = [OWN, sight]
-    parts += [] if eyes == "see" else [eyes or "no-see"]
-    parts += [] if ears == weights.WHISPER_BASE.name else [ears or "no-hear"]
+    parts = [OWN, encoder]
+    parts += [] if object_models == "see" else [object_models or "no-see"]
+    parts += [] if speech_model == weights.WHISPER_BASE.name else [speech_model or "no-hear"]
     return "-".join(filter(None, parts))
 
 
@@ -453,17 +453,17 @@ def withdrawn_model(name: str, known: tuple[str, ...]) -> APIProblem:
 
 
 def models_in_response(
-    models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
+    models: list[dict[str, Any]], tiers: Tiers, analyzed_by: str | None = None
 ) -> list[dict[str, Any]]:
     """The models of an index as a response shows them, with requested names and engine models.
 
-    `looked_by` is the engine model that analyzed the videos of the index, if it differs from the active one.
+    `analyzed_by` is the engine model that analyzed the videos of the index, if it differs from the active one.
     """
 
     def engine_model(name: str) -> str:
         if name in PEGASUS or name == tiers.analyze_model != tiers.search_model:
             return tiers.analyze_model
-        return looked_by or tiers.search_model
+        return analyzed_by or tiers.search_model
 
     def name_in_response(name: str) -> str:
         return name if name in MARENGO or name in PEGASUS else engine_model(name)

@@ -1,6 +1,7 @@
 """Video files below a folder, a prefix of a bucket, or a pattern.
 
-A bucket is listed page by page, in bounded memory. Of a folder on disk all paths are read, and sorted, first.
+A bucket is listed page by page, in bounded memory. For a folder on disk, all paths are read and sorted before
+the first one is returned.
 
 s3://bucket/videos/             every video below the prefix
 s3://bucket/videos/**/*.mp4     every matching key: * and ? match within a part of it, ** any number of parts
@@ -41,7 +42,7 @@ def files_below(place: str, base: str = ".") -> Iterator[File]:
 
     Args:
         place: a folder, the URL of a bucket or of a prefix in it, or a pattern.
-        base: the folder to which a relative path is relative.
+        base: the folder to which a relative `place` refers.
 
     Raises:
         SettingsError: the folder does not exist, or the bucket cannot be listed.

@@ -109,7 +109,7 @@ class Guardrails:
 
 
 def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tuple[float, float]:
-    """Upper bounds of a video's cost: the price of indexing, and the price of analyses with their text."""
+    """Upper bounds of a video's cost: the price of indexing, and the price of analyses and of their text."""
     seconds = video.seconds if video.seconds is not None else ASSUMED_SECONDS
     index, analyses = Bill(), Bill()
     if video.state == "new" and video.indexing:

@@ -109,6 +109,7 @@ async def remove_videos(
         for row in selected.values()
         if row["video_id"] and row["video_id"] not in kept_ids
     }
+    undeleted: set[str] = set()  # ids of videos that the platform did not delete
     for video_id, index_id in deleted_ids.items() if platform else ():
         try:
             await session.client.delete_video(index_id, video_id)
@@ -116,6 +117,7 @@ async def remove_videos(
             pass  # it was deleted earlier
         except TLDataError as error:
             report.failures.append(f"video {video_id} is still in the index {index_id}: {error}")
+            undeleted.add(video_id)
             continue
         report.deleted.append(video_id)
     contents = {row["content_key"] for row in selected.values()} - {
@@ -126,7 +128,14 @@ async def remove_videos(
     if platform:
         assets = {row["asset_id"] for row in selected.values()}
         assets |= {entry.task_id for entry in entries if entry.operation == "asset"}
-        kept_assets = {row["asset_id"] for row in rows if row["source_key"] not in selected}
+        # The asset of a video that is still in its index is kept: a later removal finds both or neither.
+        kept_rows = [r for r in rows if r["source_key"] not in selected or r["video_id"] in undeleted]
+        kept_contents = {row["content_key"] for row in kept_rows}
+        kept_assets = {row["asset_id"] for row in kept_rows} | {
+            entry.task_id
+            for entry in entries
+            if entry.operation == "asset" and entry.content_key in kept_contents
+        }
         await _delete_assets(session, assets - kept_assets - {None}, report)
     for entry in entries:
         report.forgotten += await session.ledger.forget(entry.key)

@@ -425,7 +425,7 @@ class _Map(Generic[K, V]):
                 except asyncio.CancelledError:
                     if work.closing:
                         raise
-                    outcome = Outcome(None, TLDataError("the call was cancelled from within"), usage)
+                    outcome = Outcome(None, TLDataError("the call cancelled its own task"), usage)
             if usage.calls or usage.reused or usage.submitted:
                 usage.at = time.time()
             work.size = weight(outcome.value)

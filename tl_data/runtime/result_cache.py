@@ -59,7 +59,9 @@ def share_outcome(outcome: Outcome) -> Outcome:
 
 
 class ResultCache:
-    """Answers by name. An answer is valid for `seconds`, and until the end of the statement that got it.
+    """Answers by name. An answer is valid for `seconds`.
+
+    A statement may also reuse an older answer, if the answer arrived after the statement began.
 
     A cache belongs to one thread.
 

@@ -127,7 +127,7 @@ class Library:
             for column in columns
             for row in _matching(table, column, text, limit)
         ]
-        # Of several hits at the same time of a video, the first one remains.
+        # Of several hits with the same start in the same video, only the first one is kept.
         distinct = {(h["id"], h["start_sec"]): h for h in reversed(hits)}
         return [self.titled(hit) for hit in reversed(distinct.values())][:limit]
 

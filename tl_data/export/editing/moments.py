@@ -1,4 +1,4 @@
-"""Moments of a video in whole frames, for the formats that count frames."""
+"""The moments of a video (its chapters, clips or alerts) in whole frames, for formats that count frames."""
 
 from __future__ import annotations
 

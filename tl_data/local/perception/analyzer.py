@@ -296,7 +296,7 @@ def _keyframe_score(picture: Picture, distance: float) -> float:
     """Rate how well a picture represents its clip: it should be sharp, have contrast and be near the middle.
 
     Args:
-        away: distance from the middle of the clip, as a share of its length.
+        distance: distance from the middle of the clip, as a share of its length.
     """
     gray = cv2.cvtColor(cv2.resize(picture, (240, 135), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     sharpness = float(cv2.Laplacian(gray, cv2.CV_32F).std())

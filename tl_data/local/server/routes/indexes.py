@@ -43,9 +43,9 @@ def index_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     }
 
 
-def _models_to_json(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
-    """The JSON of the models of an index. `looked_by` is another model that has indexed some videos."""
-    shown_models = models.models_in_response(row["models"], engine.config.tiers, looked_by)
+def _models_to_json(engine: Engine, row: Row, analyzed_by: str | None) -> list[dict[str, Any]]:
+    """The JSON of the models of an index. `analyzed_by` is another model that has indexed some videos."""
+    shown_models = models.models_in_response(row["models"], engine.config.tiers, analyzed_by)
     if engine.profile.own_fields:
         return shown_models
     return [{name: model[name] for name in ("model_name", "model_options")} for model in shown_models]
