@@ -47,7 +47,7 @@ class Shown:
 
     Args:
         rows: the first rows.
-        pictures: position of a row -> its picture as JPEG. A row without a picture is shown with an empty box.
+        pictures: position of a row -> its picture as JPEG. Rows without one get an empty box.
         total: the number of all rows; -1 if it is unknown.
     """
 

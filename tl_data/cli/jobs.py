@@ -357,7 +357,8 @@ def _run_exports(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
     from tl_data.export.runner import export
     from tl_data.lake.lake import Lake
 
-    codes, facts["exports"] = [], []
+    codes: list[int] = []
+    facts["exports"] = []
     for target in job.exports:
         try:
             reports = export(Lake(job.folder, job.format), target)

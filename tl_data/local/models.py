@@ -457,7 +457,7 @@ def models_in_response(
 ) -> list[dict[str, Any]]:
     """The models of an index as a response shows them, with requested names and engine models.
 
-    `analyzed_by` is the engine model that analyzed the videos of the index, if it differs from the active one.
+    `analyzed_by` is the engine model that analyzed the videos of the index, if it is not the active one.
     """
 
     def engine_model(name: str) -> str:

@@ -8,9 +8,9 @@
     status(job)     a summary of the tables
     remove(job)     remove videos from the tables, the ledger and optionally the platform
 
-Each of these can be interrupted and repeated at any time, and two of them can run concurrently. Finished work
-is in the tables and paid calls are in the ledger, so that only the remaining work is done. In a notebook, each
-function shows a progress bar unless `progress` is given.
+Each of these can be interrupted and repeated at any time, and two of them can run concurrently. Finished
+work is in the tables and paid calls are in the ledger, so that only the remaining work is done. In a
+notebook, each function shows a progress bar unless `progress` is given.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ SLACK = timedelta(hours=12)
 
 MAX_ROWS = 100  # largest number of rows of a section
 
-#: For each table of the lake, the query for the rows that the digest needs. In the query the table has the name
-#: `lake_rows`, and `$since` is the beginning of the period.
+#: For each table of the lake, the query for the rows that the digest needs. In the query the table has the
+#: name `lake_rows`, and `$since` is the beginning of the period.
 TABLES = {
     VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
         min(indexed_at) AS first_indexed_at

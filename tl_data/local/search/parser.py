@@ -1,9 +1,9 @@
 """Parses a query into traits, words and quoted phrases.
 
 "a red box moving to the left while someone says 'net revenue'" becomes the traits `red` and `moves left` and
-the phrase "net revenue". A clip explains a part of the query if its evidence has the trait or the words of the
-part. Parts that no clip explains ("pouring") stay in the query with their weight, so that a clip that explains
-half of the query gets half the score.
+the phrase "net revenue". A clip explains a part of the query if its evidence has the trait or the words of
+the part. Parts that no clip explains ("pouring") stay in the query with their weight, so that a clip that
+explains half of the query gets half the score.
 """
 
 from __future__ import annotations
