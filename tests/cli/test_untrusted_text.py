@@ -27,7 +27,7 @@ def test_no_command_reaches_the_terminal(form: str, capsys: pytest.CaptureFixtur
         echo(f"{NAME} {SIGNED}")
         said = capsys.readouterr().out
     else:
-        rows = pa.table({"name": [NAME], "url": [SIGNED], "names": [[NAME, "[bold]x[/bold]"]]})
+        rows = pa.table({NAME: [1], "name": [NAME], "url": [SIGNED], "names": [[NAME, "[bold]x[/bold]"]]})
         out = io.StringIO()
         Console(file=out, width=400, force_terminal=False).print(grid(rows))
         said = out.getvalue()

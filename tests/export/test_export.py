@@ -134,6 +134,8 @@ def test_a_wrong_lake_table_or_field_is_refused(lake: Lake, tmp_path: Path) -> N
 
 
 def test_passwords_are_not_shown() -> None:
+    with pytest.raises(SettingsError):
+        parse_target("lancedb://a[b/c")
     target = parse_target("pgvector://me:secret@host:5432/db?collection=c&metric=l2")
     assert (target.user, target.password, target.host, target.port) == ("me", "secret", "host", 5432)
     assert target.path == "db"

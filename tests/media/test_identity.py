@@ -277,6 +277,13 @@ def test_a_large_local_file_is_identified_by_size_date_and_blocks(tmp_path: Path
     assert look() != first
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "file:///dev/zero", "a\0b", "file://[x/y.mp4"])
+def test_what_is_no_file_is_refused(path: str) -> None:
+    with pytest.raises(MediaRefused) as refused:
+        asyncio.run(identify(Asked(Answer()), path))
+    assert refused.value.code == "video_file_unreadable"
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaRefused, match=r"none\.mp4: No such file"):
         asyncio.run(identify(Asked(Answer()), tmp_path / "none.mp4"))

@@ -36,6 +36,11 @@ def column(files: OddServer) -> dict[str, str | None]:
     rows["not there"] = files.url("not there.mp4")
     rows["a login page"] = files.odd("html")
     rows["forbidden"] = files.odd("403")
+    rows["brackets in a path"] = "file://[x/y.mp4"
+    rows["brackets in a host"] = "http://[x/y.mp4"
+    rows["a long host"] = f"http://{'a' * 100}.example/y.mp4"
+    rows["a device"] = "/dev/zero"
+    rows["a null character"] = "a\0b"
     rows["null"] = None
     rows["empty"] = " "
     return rows
@@ -50,6 +55,11 @@ CODES = {
     "zero_bytes": "video_file_broken",
     "not a url": "video_url_invalid",
     "not UTF-8": "video_url_invalid",
+    "brackets in a path": "video_url_invalid",
+    "brackets in a host": "video_url_invalid",
+    "a long host": "video_url_invalid",
+    "a device": "video_url_invalid",
+    "a null character": "video_url_invalid",
     "not there": "video_url_not_found",
     "a login page": "video_url_not_media",
     "forbidden": "video_url_not_allowed",
@@ -84,26 +94,26 @@ def test_good_rows_finish_and_bad_ones_say_why(
     ids = set(lake.read(VIDEOS, ["video_id"]).column("video_id").to_pylist())
     for declared in (CLIPS, SUMMARIES, CHAPTERS, VECTORS):
         assert set(lake.read(declared, ["video_id"]).column("video_id").to_pylist()) == ids
-    assert (report.rows, report.distinct, report.submitted, report.failed) == (19, 14, 2, 12)
+    assert (report.rows, report.distinct, report.submitted, report.failed) == (24, 19, 2, 17)
     assert (report.paid_twice, report.exit_code, report.status) == (0, 1, "partial")
-    assert (planned.distinct, planned.new, len(planned.refused)) == (14, 2, 12)
+    assert (planned.distinct, planned.new, len(planned.refused)) == (19, 2, 17)
     assert {r.code for r in planned.refused} == set(CODES.values())
 
     again = pipeline.run(job)
-    assert (again.reused, again.submitted, again.failed) == (2, 0, 12)
+    assert (again.reused, again.submitted, again.failed) == (2, 0, 17)
     assert (again.new_failures, again.exit_code) == (0, 0)  # all of them failed alike before
     assert {row["attempt"] for row in lake.read(ERRORS).to_pylist()} == {2}
 
     put("not there.mp4")
     (files.folder / "truncated.mp4").write_bytes((files.folder / "good.mp4").read_bytes() + b"\0\0\0\x08free")
     fixed = pipeline.run(job.but(limit=None))
-    assert (fixed.reused, fixed.submitted, fixed.failed) == (2, 2, 10)
+    assert (fixed.reused, fixed.submitted, fixed.failed) == (2, 2, 15)
     left = {row["url"] for row in lake.read(ERRORS).to_pylist()}
     assert bad["not there"] not in left
     assert bad["truncated"] not in left
     assert len(lake.read(VIDEOS)) == 4
     assert [row["failed"] for row in sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"])] == [
-        12, 12, 10,
+        17, 17, 15,
     ]  # fmt: skip
 
 

@@ -149,7 +149,12 @@ def grid(rows: pa.Table, title: str | None = None) -> Grid:
             rows.schema.field(name).type
         )
         # Ids and keys are not wrapped, so that they can be copied.
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=_is_key(name))
+        table.add_column(
+            Text(printable(name)),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=_is_key(name),
+        )
     for row in rows.select(columns).to_pylist():
         table.add_row(*(Text(_cell(row[name])) for name in columns))  # Text: its markup is not parsed
     if rows.num_rows == 0:

@@ -171,7 +171,7 @@ class Transport:
         except TimeoutError:
             failure = ConnectionFailed(f"no complete response from {_host(url)} within {self._timeout:g} s")
             failure.maybe_done = True
-        except _FAILURES as error:
+        except (*_FAILURES, UnicodeError) as error:  # UnicodeError: the host is no valid domain name
             failure = self._connection_error(error, url)
         raise failure  # outside of the except block, so that the library's exception is not its context
 
@@ -188,7 +188,7 @@ class Transport:
         """Convert an exception of the libraries. `maybe_done` is set if the request may have arrived."""
         cause = error.__cause__ or error
         host = _host(url)
-        maybe_done = False
+        maybe_done, retryable = False, True
         if isinstance(cause, aiohttp.ClientConnectorDNSError):
             text = f"could not resolve host {urlsplit(url).hostname}"
         elif isinstance(cause, aiohttp.ClientConnectorCertificateError):
@@ -198,13 +198,15 @@ class Transport:
         elif isinstance(cause, aiohttp.ClientConnectorError):
             reason = cause.os_error.strerror or "connection refused"
             text = f"could not connect to {host}: {reason}"
-        elif isinstance(cause, httpx.InvalidURL | httpx.UnsupportedProtocol | aiohttp.InvalidURL):
-            text = f"invalid URL: {redacted(url)!r}"
+        elif isinstance(
+            cause, httpx.InvalidURL | httpx.UnsupportedProtocol | aiohttp.InvalidURL | UnicodeError
+        ):
+            text, retryable = f"invalid URL: {redacted(url)!r}", False
         else:
             maybe_done = True
             text = f"connection to {host} closed before the response was complete ({type(cause).__name__})"
         failure = ConnectionFailed(redacted(text, self._secret))
-        failure.maybe_done = maybe_done
+        failure.maybe_done, failure.retryable = maybe_done, retryable
         return failure
 
     async def aclose(self) -> None:

@@ -183,7 +183,10 @@ def parse_target(text: str) -> Target:
     options = dict(parse_qsl(query, keep_blank_values=True))
     if rest.startswith(("/", ".", "~")):
         return Target(scheme, unquote(rest), "", None, "", "", "", options)
-    parts = urlsplit(f"x://{rest}")
+    try:
+        parts = urlsplit(f"x://{rest}")
+    except ValueError as error:
+        raise SettingsError(f"{redacted(text)}: the address is invalid: {error}") from error
     try:
         port = parts.port
     except ValueError as error:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import stat
 import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,7 +93,9 @@ def local_path(video: str) -> Path:
     Databricks mounts volumes at /Volumes and the rest of DBFS at /dbfs.
     """
     if video.lower().startswith("file://"):
-        return Path(unquote(urlsplit(video).path))
+        # Not urlsplit, which raises ValueError for some hosts.
+        address = re.split("[?#]", video[len("file://") :], maxsplit=1)[0]
+        return Path(unquote(address[address.index("/") :] if "/" in address else ""))
     if video.startswith("dbfs:/"):
         path = "/" + video.removeprefix("dbfs:").lstrip("/")
         return Path(path if path.startswith("/Volumes/") else f"/dbfs{path}")
@@ -143,7 +146,7 @@ def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port
-        host = host.encode("idna").decode("ascii") if not host.isascii() else host
+        host = host.encode("idna").decode("ascii")  # also checks the lengths of the labels
     except ValueError as error:
         raise MediaRefused(f"invalid URL: {without_query(url)}", "video_url_invalid") from error
     scheme = parts.scheme.lower()
@@ -214,6 +217,8 @@ def _identify_file(text: str) -> Identity:
     path, md5 = local_path(text), None
     try:
         facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):  # a device has no end
+            raise MediaRefused(f"cannot read {path}: it is not a regular file", "video_file_unreadable")
         with path.open("rb") as file:
             if facts.st_size <= WHOLE_FILE:
                 sha256_digest, md5_digest = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
@@ -227,8 +232,8 @@ def _identify_file(text: str) -> Identity:
                     file.seek(start)
                     digest.update(file.read(BLOCK))
                 key = _hash("blocks", str(facts.st_size), str(facts.st_mtime_ns), digest.hexdigest())
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:  # ValueError: the path contains a null character
+        reason = getattr(error, "strerror", None) or str(error)
         raise MediaRefused(
             f"cannot read the video file {path}: {reason}{missing_file(text)}", "video_file_unreadable"
         ) from error
