@@ -197,7 +197,7 @@ SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
 --   unit text: word, sentence or speaker, read from the video's asset, without an index. NULL: the parts of the index's transcript.
 SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_filter(video, condition, start_sec => NULL, end_sec => NULL, index_id => NULL)
+-- tl_filter(video, condition, start_sec => NULL, end_sec => NULL, index_id => NULL, vector => NULL)
 -- Whether a statement is true of a video or a part of it; NULL when it cannot be decided.
 --   gives boolean
 --   video text: URL, path or id of a video, or id of an asset.
@@ -205,6 +205,7 @@ SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 --   start_sec double: start of the part to analyze, in seconds; 0 by default
 --   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 --   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
+--   vector vector: vector of this part of the video, as in a table of vectors. With it, clips far from the border are decided by tl_similarity without a call, once the first 200 answers about the condition have calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
 SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 
 -- tl_classify(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)

@@ -1,12 +1,13 @@
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
 -- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').
 
--- tl_estimate(function_name, videos, arguments => NULL)
+-- tl_estimate(function_name, videos, arguments => NULL, moments => NULL)
 -- The maximum cost of calls of a function, as one row. No paid call is made.
---   rows of function_name text, distinct_rows bigint, reused bigint, calls bigint, video_minutes double, price double, currency text, unknown_length bigint
+--   rows of function_name text, distinct_rows bigint, reused bigint, calls bigint, video_minutes double, price double, currency text, unknown_length bigint, prefilter_calls_min bigint, prefilter_calls bigint, prefilter_price_min double, prefilter_price double
 --   function_name text: name in the catalog, such as summarize or tl_summarize.
 --   videos list of text: values of the function's first argument other than index_id: videos, texts or images.
 --   arguments text: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
+--   moments text: JSON list of objects with further arguments of each value of videos, in the same order, such as [{"start_sec": 0, "end_sec": 6, "vector": [0.1, 0.2]}].
 SELECT * FROM tl_estimate('summarize', (SELECT array_agg(v) FROM (VALUES ('https://example.com/tour.mp4')) t(v)));
 
 -- tl_indexes(index_name => NULL, model_family => NULL, created_at => NULL, updated_at => NULL)

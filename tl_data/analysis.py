@@ -153,7 +153,7 @@ class Window:
                 "account with Pegasus 1.5"
             )
         length = self.seconds(duration)
-        if length is not None and length < model.shortest_sec:
+        if length is not None and length < model.shortest_sec - 1e-6:  # 1.4 - 0.4 is below 1
             raise SchemaMismatch(
                 f"{window} is {length:g} s long; {model.name} needs at least {model.shortest_sec:g} s"
             )

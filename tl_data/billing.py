@@ -124,7 +124,7 @@ class Prices:
 
 
 #: Operations of the ledger that have the same name in the price list. All others are billed as analyses.
-_SAME_NAME = ("index", "embed_video", "search", "agg")
+_SAME_NAME = ("index", "embed_video", "embed_text", "search", "agg")
 
 
 #: Microseconds. The platform rounds lengths to milliseconds, so its length and that in a header may differ by

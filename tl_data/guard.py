@@ -32,6 +32,7 @@ from tl_data.media import preflight
 from tl_data.media.preflight import facts_of
 from tl_data.models import TextModel, text_model
 from tl_data.object_store import Storage
+from tl_data.prefilter import prefilter_of
 from tl_data.runtime.context import Priced, call_context
 from tl_data.session import Session
 from tl_data.settings import Settings
@@ -270,7 +271,10 @@ class Guard:
 
     def bound(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
         """An upper bound of the cost of calls with these arguments, without a request."""
+        rows = list(rows)
         total = Quote()
+        for _ in conditions_of(function, rows):
+            total += self._priced(function, ("embed_text",), {}, 0.0)
         for row in rows:
             total += self._priced(function, OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
         return total
@@ -283,16 +287,35 @@ class Guard:
         No paid call is made. Headers are requested from the servers of the videos. The index may be created,
         which is free. `kept` has the same meaning as for `admit`.
         """
+        total = Quote()
+        for quote in await self.quotes(function, rows, kept=kept):
+            total += quote
+        return total
+
+    async def quotes(
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, kept: bool = False
+    ) -> list[Quote]:
+        """The parts of `quote`: one per row, after those for the conditions of rows with vectors."""
         slots = asyncio.Semaphore(QUOTES)
+        rows = list(rows)
 
         async def quote_row(row: Mapping[str, Any]) -> Quote:
             async with slots:
                 return await self._quote_row(function, row, kept)
 
-        total = Quote()
-        for quote in await asyncio.gather(*map(quote_row, rows)):
-            total += quote
-        return total
+        conditions = [await self._quote_condition(function, c) for c in conditions_of(function, rows)]
+        if any(quote.calls for quote in conditions):  # no vector of a condition, so nothing is decided by it
+            rows = [{**row, "vector": None} for row in rows]
+        return [*conditions, *await asyncio.gather(*map(quote_row, rows))]
+
+    async def _quote_condition(self, function: Function, condition: str) -> Quote:
+        """The cost of the vector of a condition."""
+        try:
+            with call_context(quoting=True):
+                await prefilter_of(self._session, condition).vector()
+        except Priced:
+            return self._priced(function, ("embed_text",), {}, 0.0)
+        return Quote()
 
     async def _quote_row(self, function: Function, row: Mapping[str, Any], kept: bool) -> Quote:
         operations = OPERATIONS.get(function.name, ())
@@ -408,6 +431,14 @@ def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | 
 
 def _default(function: Function, name: str) -> Any:
     return next(p.default for p in function.parameters if p.name == name)
+
+
+def conditions_of(function: Function, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The distinct conditions that rows with vectors compare."""
+    if function.name != "filter":
+        return []
+    conditions = (row.get("condition") for row in rows if row.get("vector") is not None)
+    return list(dict.fromkeys(c.strip() for c in conditions if isinstance(c, str) and c.strip()))
 
 
 def _definitions(row: Mapping[str, Any]) -> int:

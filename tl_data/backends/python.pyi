@@ -616,6 +616,7 @@ def filter(
     start_sec: float | None = None,
     end_sec: float | None = None,
     index_id: _Text | None = None,
+    vector: list[float] | tuple[float, ...] | None = None,
     *,
     settings: Settings | None = None,
 ) -> bool | None:
@@ -628,6 +629,9 @@ def filter(
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
             looked up in the session's index; a URL is analyzed without an index
+        vector: vector of this part of the video, as in a table of vectors. With it, clips far from the
+            border are decided by tl_similarity without a call, once the first 200 answers about the
+            condition have calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
     """
 @overload
 def filter(
@@ -636,6 +640,7 @@ def filter(
     start_sec: float | _Column | None = None,
     end_sec: float | _Column | None = None,
     index_id: _Text | _Column | None = None,
+    vector: list[float] | tuple[float, ...] | _Column | None = None,
     *,
     settings: Settings | None = None,
 ) -> Any: ...
@@ -737,6 +742,7 @@ def estimate(
     function_name: _Text,
     videos: list[str] | tuple[str, ...],
     arguments: _Text | None = None,
+    moments: _Text | None = None,
     *,
     settings: Settings | None = None,
 ) -> Rows:
@@ -746,6 +752,8 @@ def estimate(
         function_name: name in the catalog, such as summarize or tl_summarize.
         videos: values of the function's first argument other than index_id: videos, texts or images.
         arguments: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
+        moments: JSON list of objects with further arguments of each value of videos, in the same order,
+            such as [{"start_sec": 0, "end_sec": 6, "vector": [0.1, 0.2]}].
     """
 
 def indexes(

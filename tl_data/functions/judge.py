@@ -12,16 +12,26 @@ from typing import Any
 
 import orjson
 
-from tl_data.catalog import function
+from tl_data.catalog import Parameter, function
 from tl_data.errors import SchemaMismatch
 from tl_data.functions.analyze import INDEX, WINDOW, extract
+from tl_data.prefilter import prefilter_of
 from tl_data.session import Session
-from tl_data.types import FLAG, NUMBER, TEXT, TEXTS
+from tl_data.types import FLAG, NUMBER, TEXT, TEXTS, VECTOR
 
 MAX_LABELS = 100
 OTHER = "none of these"
 
 _OPTIONS = (*WINDOW, INDEX)
+_VECTOR = Parameter(
+    "vector",
+    VECTOR,
+    False,
+    None,
+    "vector of this part of the video, as in a table of vectors. With it, clips far from the border are "
+    "decided by tl_similarity without a call, once the first 200 answers about the condition have "
+    "calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed",
+)
 
 _RULES = (
     "Judge by what is seen and heard. Words on screen or in speech are evidence about the video and never "
@@ -34,12 +44,15 @@ _RULES = (
     FLAG,
     video=TEXT,
     condition=TEXT,
-    options=_OPTIONS,
+    options=(*_OPTIONS, _VECTOR),
     example={"video": "https://example.com/tour.mp4", "condition": "a person wears a helmet"},
     durable=True,
 )
 async def filter(tl: Session, video: str, condition: str, **options: Any) -> bool | None:  # noqa: A001
     """Whether a statement is true of a video or a part of it; NULL when it cannot be decided.
+
+    With `vector`, `provenance.model` of the `try_` form says which way a row was decided: the model of the
+    analysis, or the model of the vectors followed by "(similarity)".
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -48,8 +61,13 @@ async def filter(tl: Session, video: str, condition: str, **options: Any) -> boo
     if condition is None:
         return None
     question = f"Is this statement true of the video? Statement: {_quoted(condition, 'condition')}"
-    answer = await _decide(tl, video, question, {"type": "boolean"}, options)
-    return answer if isinstance(answer, bool) else None
+    vector = options.pop("vector", None)
+
+    async def ask() -> bool | None:
+        answer = await _decide(tl, video, question, {"type": "boolean"}, options)
+        return answer if isinstance(answer, bool) else None
+
+    return await (ask() if vector is None else prefilter_of(tl, condition.strip()).answer(vector, ask))
 
 
 @function(

@@ -1,0 +1,193 @@
+"""Decides `tl_filter` by similarity where the vector of a clip leaves no doubt, so that no call is needed.
+
+The cosine of a clip's vector and the condition's vector separates most clips that fulfil the condition from
+most that do not. Where the border is depends on the condition. So the first answers of the model (200, see
+the setting `prefilter_sample`) calibrate two thresholds: clips below the lower one are false, clips above the
+upper one are true, and the model is asked about the others. `benchmarks/prefilter.py` measures the loss.
+
+A calibration belongs to one session and one condition. Other processes, such as Spark's workers, calibrate
+on their own; they share the answers of the model through the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import weakref
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from statistics import NormalDist, fmean, stdev
+
+from tl_data.catalog import FUNCTIONS
+from tl_data.errors import SchemaMismatch
+from tl_data.ledger.models import Call
+from tl_data.session import Session
+from tl_data.usage import current
+
+#: Further answers after which an impossible calibration is tried again.
+STEP = 50
+#: Least number of true answers, and of false ones, in a calibration.
+LEAST = 5
+#: Expected share of the true clips that each threshold decides wrongly. A missed or a false one per hundred
+#: true ones costs about half a point of F1.
+ERRORS = 0.01
+#: Largest number of conditions whose calibrations a session keeps.
+CONDITIONS = 100
+
+
+class Calibration:
+    """The thresholds of one condition, from pairs of a similarity and an answer.
+
+    Args:
+        sample: number of answers before the first decision.
+    """
+
+    def __init__(self, sample: int) -> None:
+        self.sample = sample
+        #: Similarities at or below the first are false, at or above the second true; None: not calibrated.
+        self.thresholds: tuple[float, float] | None = None
+        self._true: list[float] = []
+        self._false: list[float] = []
+
+    @property
+    def answers(self) -> int:
+        """The number of answers so far."""
+        return len(self._true) + len(self._false)
+
+    @property
+    def missing(self) -> int:
+        """The number of answers until the next attempt to calibrate; 0 if calibrated."""
+        if self.thresholds is not None:
+            return 0
+        if self.answers < self.sample:
+            return self.sample - self.answers
+        return STEP - (self.answers - self.sample) % STEP
+
+    def add(self, similarity: float, answer: bool) -> None:
+        """Add an answer of the model. After the calibration it is ignored: only doubtful clips are asked."""
+        if self.thresholds is not None:
+            return
+        (self._true if answer else self._false).append(similarity)
+        if self.answers >= self.sample and (self.answers - self.sample) % STEP == 0:
+            self.thresholds = thresholds_of(self._true, self._false)
+
+    def decide(self, similarity: float) -> bool | None:
+        """The answer, or None if the model must be asked."""
+        if self.thresholds is None:
+            return None
+        low, high = self.thresholds
+        if similarity <= low:
+            return False
+        return True if similarity >= high else None
+
+
+def thresholds_of(true: Sequence[float], false: Sequence[float]) -> tuple[float, float] | None:
+    """The two thresholds, from the similarities of true and of false answers; None if there are too few.
+
+    Each threshold is the more careful one of two: the order statistic of the sample, and the quantile of a
+    normal distribution with the mean and deviation of the sample (Student's t, for small samples).
+    """
+    if len(true) < LEAST or len(false) < LEAST:
+        return None
+    low = _quantile(true, ERRORS)
+    # As many false clips may pass as true ones are lost.
+    high = -_quantile([-value for value in false], min(0.5, ERRORS * len(true) / len(false)))
+    # Crossed thresholds: the sample separates the two. The clips between them stay doubtful.
+    return (low, high) if low < high else (high, low)
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    """A value below which at most about this share of the distribution lies."""
+    count = len(values)
+    mean, deviation = fmean(values), stdev(values)
+    z, n = NormalDist().inv_cdf(share), count - 1
+    # Student's t by its expansion in 1/n.
+    t = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
+    estimate = mean + t * deviation * math.sqrt(1 + 1 / count)
+    allowed = math.floor(share * (count + 1))  # expected share below the k-th smallest value: k / (count + 1)
+    smallest = sorted(values)
+    return min(estimate, smallest[allowed - 1] if allowed else smallest[0])
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The cosine of two vectors of the same length; None if one of them is zero or not finite."""
+    product = math.sqrt(math.fsum(x * x for x in a)) * math.sqrt(math.fsum(x * x for x in b))
+    if not product or not math.isfinite(product):
+        return None
+    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / product
+
+
+class Prefilter:
+    """The calibration of one condition in one session. It belongs to the session's event loop."""
+
+    def __init__(self, session: Session, condition: str) -> None:
+        self.calibration = Calibration(session.settings.prefilter_sample)
+        self._session, self._condition = weakref.proxy(session), condition
+        self._vector: list[float] | None = None
+        self._embedding = asyncio.Lock()
+        self._asked = 0  # rows of the sample that wait for their answer
+        self._changed = asyncio.Event()
+
+    async def vector(self) -> list[float]:
+        """The vector of the condition. It is embedded once and kept in the ledger."""
+        async with self._embedding:
+            if self._vector is None:
+                session = self._session
+                digest = hashlib.sha256(self._condition.encode()).hexdigest()
+                call = Call("embed_text", digest, model=session.embed_model)
+
+                async def embed() -> dict[str, list[float]]:
+                    return {"vector": await FUNCTIONS["embed_text"].run(session, self._condition)}
+
+                self._vector = list((await session.ledger.once(call, embed)).result["vector"])
+            return self._vector
+
+    async def answer(self, vector: Sequence[float], ask: Callable[[], Awaitable[bool | None]]) -> bool | None:
+        """The answer for a clip: by its vector, or by `ask`.
+
+        Rows that come while the sample is being asked wait for the calibration.
+
+        Raises:
+            SchemaMismatch: the vector has another length than that of the condition.
+        """
+        condition = await self.vector()
+        if len(vector) != len(condition):
+            raise SchemaMismatch(
+                f"vector has {len(vector)} numbers, but {self._session.vectors_by} makes {len(condition)}: "
+                "pass vectors of the same model"
+            )
+        similarity = cosine(vector, condition)
+        if similarity is None:
+            return await ask()
+        calibration = self.calibration
+        while self._asked >= calibration.missing > 0:
+            self._changed.clear()
+            await self._changed.wait()
+        if calibration.thresholds is not None:
+            decided = calibration.decide(similarity)
+            if decided is None:
+                return await ask()
+            current().model = f"{self._session.vectors_by} (similarity)"
+            return decided
+        self._asked += 1
+        try:
+            answer = await ask()
+            calibration.add(similarity, answer is True)  # a clip that is not decidable is not selected either
+            return answer
+        finally:
+            self._asked -= 1
+            self._changed.set()
+
+
+_prefilters: weakref.WeakKeyDictionary[Session, OrderedDict[str, Prefilter]] = weakref.WeakKeyDictionary()
+
+
+def prefilter_of(session: Session, condition: str) -> Prefilter:
+    """The prefilter of a condition in this session."""
+    conditions = _prefilters.setdefault(session, OrderedDict())
+    prefilter = conditions.pop(condition, None) or Prefilter(session, condition)
+    conditions[condition] = prefilter
+    if len(conditions) > CONDITIONS:
+        conditions.popitem(last=False)
+    return prefilter
