@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -297,6 +298,13 @@ class Analyses:
     async def aclose(self) -> None:
         """Stop background work."""
         await self._batches.aclose()
+
+    def announced(self) -> AbstractContextManager[Callable[[], None]]:
+        """Announce the texts of a video that is not ready yet, so that the next batch waits for them.
+
+        Gives a function to call when the texts are about to be requested.
+        """
+        return self._batches.announced()
 
     @property
     def model(self) -> str:

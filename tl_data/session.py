@@ -134,7 +134,7 @@ class Session:
         self.arrived = 0  # videos that became ready while this session waited
         self._indexes: dict[str, str] = {}  # name of an index -> its id
         self.lengths = Lengths()
-        self._creating = asyncio.Lock()
+        self._creating, self._reading_models = asyncio.Lock(), asyncio.Lock()
         self._tasks_gone = self._assets_gone = False  # whether the server has withdrawn /tasks, /assets
         self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
         client.host_headers  # noqa: B018 - reads the file of headers, so that an invalid one fails here
@@ -175,17 +175,11 @@ class Session:
             NotFound: no index has this name and `create` is False; the message lists similar names.
         """
         index = index or self.settings.index
-        if _ID.fullmatch(index):
-            return index
-        if known := self._indexes.get(index):
+        if known := self._known_index(index):
             return known
         async with self._creating:
-            if known := self._indexes.get(index):
+            if known := self._known_index(index) or await self._list_index(index):
                 return known
-            async for record in self.client.list_indexes(index_name=index):
-                if record.get("index_name") == index:
-                    self._note_models(record)
-                    return self._indexes.setdefault(index, record["_id"])
             if not create:
                 names = [str(record.get("index_name")) async for record in self.client.list_indexes()]
                 raise NotFound(
@@ -195,27 +189,49 @@ class Session:
                 )
             return self._indexes.setdefault(index, await self._create_index(index))
 
+    async def find_index(self, index: str | None = None) -> str | None:
+        """The id of an index by its name or id; None if no index has this name. It takes one request."""
+        index = index or self.settings.index
+        if known := self._known_index(index):
+            return known
+        async with self._creating:
+            return self._known_index(index) or await self._list_index(index)
+
+    def _known_index(self, index: str) -> str | None:
+        return index if _ID.fullmatch(index) else self._indexes.get(index)
+
+    async def _list_index(self, name: str) -> str | None:
+        async for record in self.client.list_indexes(index_name=name):
+            if record.get("index_name") == name:
+                self._note_models(record)
+                return self._indexes.setdefault(name, str(record["_id"]))
+        return None
+
     async def _create_index(self, name: str) -> str:
         """Create an index with the models that the account needs, and return its id."""
         options = ["visual", "audio"]
         search = {"model_name": self.search_model, "model_options": options}
         may_have_text_model = self.client.generation == "2025" or self.models is not None
-        if not may_have_text_model or self.analyze_model == self.search_model:
-            return await self.client.create_index(name, [search], addons=["thumbnail"])
-        # An account of 2025 needs the text model in the index for analyses. Other accounts refuse it.
-        text = {"model_name": self.analyze_model, "model_options": options}
+        models = [search]
+        if may_have_text_model and self.analyze_model != self.search_model:
+            # An account of 2025 needs the text model in the index for analyses. Other accounts refuse it.
+            models.append({"model_name": self.analyze_model, "model_options": options})
         try:
-            return await self.client.create_index(name, [search, text], addons=["thumbnail"])
+            index_id = await self.client.create_index(name, models, addons=["thumbnail"])
         except BadRequest as refused:
-            if refused.code != "parameter_invalid":
+            if refused.code != "parameter_invalid" or models == [search]:
                 raise
-            return await self.client.create_index(name, [search], addons=["thumbnail"])
+            models = [search]
+            index_id = await self.client.create_index(name, models, addons=["thumbnail"])
+        self._note_models({"_id": index_id, "models": models})
+        return index_id
 
     async def index_models(self, index_id: str) -> list[str]:
-        """The names of an index's models; cached."""
-        if index_id not in self._index_models:
-            self._note_models({"_id": index_id, **await self.client.retrieve_index(index_id)})
-        return self._index_models[index_id]
+        """The names of an index's models; requested once."""
+        async with self._reading_models:
+            if index_id not in self._index_models:
+                self._note_models({"_id": index_id, **await self.client.retrieve_index(index_id)})
+            return self._index_models[index_id]
 
     def _note_models(self, index: Json) -> None:
         # The embedded engine returns its own model name, and in `requested_as` the requested name.
@@ -564,7 +580,7 @@ class Session:
     async def _existing_index(self) -> str | None:
         """The id of the session's index; None if it does not exist."""
         try:
-            return await self.index_id()
+            return await self.find_index()
         except NotFound:
             return None
 

@@ -85,7 +85,7 @@ class Settings:
     concurrency: int = 16  # concurrent calls per process; a job counts indexing and analyses separately
     timeout: float = 600.0  # seconds for one response; an analysis may take minutes
     task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task
-    poll_interval: float = 5.0  # seconds between polls of unfinished tasks
+    poll_interval: float = 5.0  # seconds between polls of one or two tasks; more tasks are polled less often
     retries: int = 5  # maximum number of retries of a call that can be repeated
     max_wait: float = 300.0  # longest wait in seconds for a rate limit; a longer wait is an error; jobs: 3660
     requests_per_minute: float | None = None  # None: the limit in the API's headers (also below)

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from benchmarks.request_counts import requests_of
-from tests.pipeline.conftest import Account
+from tests.pipeline.conftest import Account, account_of
 from tests.support import media
-from tl_data import pipeline
+from tl_data import __version__, pipeline
 from tl_data.catalog import FUNCTIONS, TABLES
 from tl_data.client.task_poller import DIRECT_AFTER
 from tl_data.connection import connect
+from tl_data.demo.file_server import FileServer, Handler
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.report import Plan
 
@@ -66,7 +67,6 @@ def about_videos(found: Counter[str]) -> int:
     ("tables", "requests_today", "requests_2025"),
     [
         (("clips", "vectors"), 3, 2),  # asset, indexed asset, read; task, read
-        (("clips", "summaries", "chapters", "vectors"), 3, 2 + 3),  # and texts: in batches; one call a part
         (("summaries", "chapters"), 1, 2 + 3),  # asset; on this account texts need the index
     ],
 )
@@ -87,6 +87,43 @@ def test_requests_a_video(
     assert shared <= 8, found
     again = pipeline.plan(job)
     assert (again.requests, again.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("profile", ["today", "2025"])
+def test_forty_videos_share_everything_else(
+    profile: str, request: pytest.FixtureRequest, four_videos: Path, tmp_path: Path
+) -> None:
+    """On an account of today at most 3.4 requests a video with its texts, of 2025 at most 2.4 without them;
+    and to the host of the videos one HEAD and one GET."""
+    engine = request.getfixturevalue("today" if profile == "today" else "account_2025")
+    (films := tmp_path / "films").mkdir()
+    for number in range(40):
+        box = f"one of forty {number}".encode()
+        data = (four_videos / "0.mp4").read_bytes() + (len(box) + 8).to_bytes(4, "big") + b"free" + box
+        (films / f"{number}.mp4").write_bytes(data)
+    answered: list[str] = []
+
+    class Noting(Handler):
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            if self.headers["User-Agent"] == f"tl_data/{__version__}":  # the engine has another
+                answered.append(self.command)
+
+    with FileServer(films, handler=Noting) as server:
+        urls = [server.url(f"{number}.mp4") for number in range(40)]
+        for account in account_of(profile, engine, four_videos, tmp_path):
+            texts = ("summaries", "chapters") if account.today else ()
+            job = account.job(urls=urls, tables=("clips", "vectors", *texts), settings={"poll_interval": 5.0})
+            planned = pipeline.plan(job)
+            answered.clear()
+            found = counted(account, job, planned)
+    assert planned.requests == 40 * (3 if account.today else 2)
+    made = {route: number for route in MADE if (number := found[route])}
+    assert made == dict.fromkeys(
+        ["POST /assets", "POST /indexes/{index_id}/indexed-assets"] if account.today else ["POST /tasks"], 40
+    )
+    assert found.total() <= 40 * (3.4 if account.today else 2.4), found
+    assert found["GET /indexes"] <= 2
+    assert Counter(answered) == {"HEAD": 40, "GET": 40}
 
 
 def test_a_known_video_takes_only_the_missing_requests(account: Account) -> None:

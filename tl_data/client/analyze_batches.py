@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,10 @@ Json = dict[str, Any]
 
 SEND_AFTER = 0.5  # seconds without a new item before a batch is sent; `poll_interval` if other batches run
 LONGEST_COLLECTION = 30.0  # maximum seconds from the first item until the batch is sent
-FIRST_POLL = 0.25  # seconds; later pauses double up to `poll_interval`, then grow with the age of the batch
+ENOUGH = 50  # number of items with which a batch does not wait for announced ones
+LONGEST_WAIT = 120.0  # maximum seconds for which a batch waits for announced items
+FIRST_POLL = 0.25  # minimum seconds before the first poll
+ITEM_SECONDS = 0.1  # seconds an item before the first poll, up to `poll_interval`
 LONGEST_PAUSE = 60.0  # maximum seconds between two polls of a batch
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
@@ -55,6 +59,7 @@ class Batches:
         self._batches: dict[str, _Batch] = {}
         self._batch_of: dict[str, _Batch] = {}  # by task id
         self._active = 0  # number of batches that were sent and have not ended
+        self._announced = 0  # number of videos whose items will be added
         self._unsupported = False  # whether the server does not support batches
 
     async def aclose(self) -> None:
@@ -87,6 +92,28 @@ class Batches:
             self._schedule()
         return await item.task_id
 
+    @contextmanager
+    def announced(self) -> Iterator[Callable[[], None]]:
+        """Announce the items of a video, so that a batch waits for them: each batch takes several requests.
+
+        Gives a function to call when the items are about to be added. The end of the block calls it, too.
+        """
+        is_open = True
+
+        def close() -> None:
+            nonlocal is_open
+            self._announced -= is_open
+            if is_open and not self._announced and self._waiting:
+                self._collecting_since = asyncio.get_running_loop().time()
+                self._schedule()
+            is_open = False
+
+        self._announced += 1
+        try:
+            yield close
+        finally:
+            close()
+
     def _schedule(self) -> None:
         """Schedule the next batch for when no more items arrive. Wait longer while other batches run."""
         loop = asyncio.get_running_loop()
@@ -95,7 +122,10 @@ class Batches:
         else:
             self._collecting_since = loop.time()
         delay = max(SEND_AFTER, self._settings.poll_interval) if self._active else SEND_AFTER
-        remaining = self._collecting_since + LONGEST_COLLECTION - loop.time()
+        longest = LONGEST_COLLECTION
+        if self._announced and len(self._waiting) < ENOUGH:
+            delay = longest = LONGEST_WAIT
+        remaining = self._collecting_since + longest - loop.time()
         self._timer = loop.call_later(max(0.0, min(delay, remaining)), self._flush)
 
     def _flush(self) -> None:
@@ -262,19 +292,24 @@ class Batches:
         """Poll a batch until it ends, and deliver its results as they arrive."""
         loop = asyncio.get_running_loop()
         started = last_response = last_read = loop.time()
-        pause, delivered_items = FIRST_POLL, 0
+        interval, delivered_items = self._settings.poll_interval, 0
+        pause = max(FIRST_POLL, min(interval, ITEM_SECONDS * len(batch.items)))
         try:
             while True:
                 await asyncio.sleep(pause)
-                age = min(LONGEST_PAUSE, (loop.time() - started) / 4)
-                pause = max(min(self._settings.poll_interval, pause * 2), age)
+                pause = max(min(interval, pause * 2), (loop.time() - started) / 4)
                 try:
                     state = await self._client.retrieve_batch(batch.batch_id)
                     last_response = loop.time()
+                    age = last_response - started
                     has_ended = state.get("status") in ENDED
                     ended_items = sum(
                         int(state.get(f"{status}_items") or 0) for status in ("ready", "failed", "canceled")
                     )
+                    if ended_items:  # by the pace so far the others take so long
+                        remaining = age / ended_items * (len(batch.items) - ended_items)
+                        pause = min(max(min(interval, pause), remaining), max(interval, age))
+                    pause = min(pause, LONGEST_PAUSE)
                     has_new = ended_items > delivered_items and loop.time() - last_read > PARTIAL
                     if has_ended or has_new:
                         last_read, delivered_items = loop.time(), ended_items

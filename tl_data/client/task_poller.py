@@ -7,7 +7,11 @@ One poll requests a list that covers all awaited tasks of a kind:
 - Embedding tasks: those with status `processing`. A task that the list does not contain has ended.
 - Analysis tasks: the newest ones of the account.
 
-If only one or two tasks are awaited, they are retrieved directly, which takes no more requests.
+A single awaited task is retrieved directly, which takes no more requests.
+
+The time between polls follows the pace at which tasks end: a poll is sent when about a third of the awaited
+tasks, at least `ENOUGH` and at most a page of them, should have ended since the last one. So the polls of a
+job are a small share of its requests, whether its videos take seconds or minutes.
 
 A list may be incomplete. When `DIRECT_AFTER` lists in a row did not contain some of the tasks, one of these
 is retrieved directly. If it has ended, the others are retrieved, too. If not, `DIRECT_AFTER` more lists are
@@ -18,8 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,9 +41,13 @@ Json = dict[str, Any]
 OVERLAP = 10.0  # seconds by which two lists overlap, because the clocks of the API's servers differ
 FIRST_POLL = 0.1  # seconds per awaited task before the first poll; short, because some tasks end at once
 DIRECT_AFTER = 12  # number of lists without a task after which the task is retrieved directly
-FEW = 2  # up to this number of tasks are retrieved one by one, which takes no more requests than a list
+FEW = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
+ENOUGH = 15  # number of tasks that should have ended since the last poll
+MARGIN = 1.2  # factor of the expected time: a poll that comes a little too early needs another one
+LONGEST_PAUSE = 60.0  # maximum seconds between two polls
+SINGLE = 1  # up to this number of tasks are retrieved one by one, which takes no more requests than a list
 DIRECT_PER_POLL = 8  # maximum number of tasks that one poll retrieves directly
-ASSETS_PER_LIST = 50  # the API's maximum number of items on a page
+PER_PAGE = 50  # the API's maximum number of items on a page
 LISTS_PER_POLL = 4  # maximum number of lists of assets in one poll
 CLOCKS = timedelta(minutes=5)  # maximum difference between the API's clock and the clock of this machine
 LISTED = 100  # maximum number of other tasks that a poll reads in the list of analysis tasks
@@ -48,18 +56,35 @@ ENDS = ("ready", "failed", "canceled")  # statuses of tasks that have ended
 INDEXING_ENDS = ("ready", "failed")  # the same for indexing, which cannot be canceled
 
 
+@dataclass
+class Coming:
+    """The number of announced videos."""
+
+    videos: int = 0
+
+
 class TaskWatcher:
     """Waits for tasks on behalf of any number of callers in one event loop."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
+        self._coming = Coming()
         self._indexes: dict[str, tuple[_Indexing, _Group]] = {}
         self._indexed: dict[str, tuple[_IndexedAssets, _Group]] = {}
-        self._embedding = _Group(_Embedding(client), settings)
-        self._embedding_v2 = _Group(_EmbeddingV2(client), settings)
-        self._analyzing = _Group(_Analyzing(client), settings)
-        self._assets = _Group(_Assets(client), settings)
+        self._embedding = _Group(_Embedding(client), settings, self._coming)
+        self._embedding_v2 = _Group(_EmbeddingV2(client), settings, self._coming)
+        self._analyzing = _Group(_Analyzing(client), settings, self._coming)
+        self._assets = _Group(_Assets(client), settings, self._coming)
+
+    @contextmanager
+    def announced(self) -> Iterator[None]:
+        """Announce a video whose tasks are awaited in this block; first polls wait for all such videos."""
+        self._coming.videos += 1
+        try:
+            yield
+        finally:
+            self._coming.videos -= 1
 
     async def wait(self, task_id: str, index_id: str, *, since: str | None = None, new: bool = False) -> Json:
         """Wait until an indexing task is ready and return it, with at least `_id`, `video_id` and `status`.
@@ -78,7 +103,7 @@ class TaskWatcher:
         """
         if index_id not in self._indexes:
             kind = _Indexing(self._client, index_id)
-            self._indexes[index_id] = kind, _Group(kind, self._settings)
+            self._indexes[index_id] = kind, _Group(kind, self._settings, self._coming)
         kind, group = self._indexes[index_id]
         if since is not None:
             kind.begin(since, known_now=False)
@@ -116,7 +141,7 @@ class TaskWatcher:
         """
         if index_id not in self._indexed:
             kind = _IndexedAssets(self._client, index_id)
-            self._indexed[index_id] = kind, _Group(kind, self._settings)
+            self._indexed[index_id] = kind, _Group(kind, self._settings, self._coming)
         kind, group = self._indexed[index_id]
         if new:
             kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
@@ -187,12 +212,16 @@ class _Kind(Protocol):
 class _Group:
     """The awaited tasks of one kind. A background task polls them while there are any."""
 
-    def __init__(self, kind: _Kind, settings: Settings) -> None:
+    def __init__(self, kind: _Kind, settings: Settings, coming: Coming) -> None:
         self._kind = kind
         self._settings = settings
+        self._coming = coming
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # set when a waiter is added or removed
+        self._pace: float | None = None  # tasks that end in a second, of late; None: none has ended yet
+        self._ended = 0  # number of tasks that have ended since the last poll
+        self._began = 0.0  # loop time since which tasks are awaited without interruption
         self._lists = 0  # number of lists since a task was last retrieved directly
         self._incomplete = False  # whether that task had ended although no list had contained it
 
@@ -228,13 +257,16 @@ class _Group:
 
     async def _poll_until_done(self) -> None:
         loop = asyncio.get_running_loop()
-        last_response = loop.time()
+        self._began = last_response = loop.time()
+        self._pace = None
         try:
             while self._waiters:
-                await self._pause(loop.time())
+                began, self._ended = loop.time(), 0
+                await self._pause(began)
                 try:
                     await self._poll()
                     last_response = loop.time()
+                    self._note_pace(last_response - began)
                 except APIError as error:
                     longest = min(OUTAGE, self._settings.max_wait)
                     if not error.retryable or loop.time() - last_response > longest:
@@ -245,21 +277,40 @@ class _Group:
             raise
 
     async def _pause(self, began: float) -> None:
-        """Wait until the next poll. A few new tasks are polled soon, many or old ones at `poll_interval`.
+        """Wait until the next poll.
 
         Args:
             began: loop time at which the pause began.
         """
         loop = asyncio.get_running_loop()
         while self._waiters:
-            age_of_newest = loop.time() - max(w.began for w in self._waiters.values())
-            pause = max(FIRST_POLL * len(self._waiters), age_of_newest / 5)
-            remaining = began + min(self._settings.poll_interval, pause) - loop.time()
+            remaining = began + self._pause_seconds(began) - loop.time()
             if remaining <= 0:
                 return
             self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), remaining)
+
+    def _pause_seconds(self, began: float) -> float:
+        """The length of a pause that began at this time. New tasks are polled soon: some end at once."""
+        count, interval = len(self._waiters), self._settings.poll_interval
+        soon = min(interval, FIRST_POLL * max(count, self._coming.videos))
+        if count <= FEW:
+            age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
+            return max(soon, min(interval, age_of_newest / 5))
+        longest = min(LONGEST_PAUSE, interval * count / FEW)
+        # Until a task has ended, and while the pace is a rough estimate, pauses grow with the time so far.
+        longest = min(longest, 1.5 * (began - self._began))
+        enough = min(count, max(ENOUGH, min(PER_PAGE, count / 3)))
+        return max(soon, longest if self._pace is None else min(longest, MARGIN * enough / self._pace))
+
+    def _note_pace(self, seconds: float) -> None:
+        """Update the pace after a poll, from the number of tasks that ended in so many seconds."""
+        pace = self._ended / max(seconds, 0.001)
+        if self._pace is not None:
+            self._pace = (self._pace + pace) / 2
+        elif pace:
+            self._pace = pace
 
     async def _poll(self) -> None:
         """Read the list once, or retrieve the tasks directly, and complete the waiters of ended tasks."""
@@ -308,6 +359,7 @@ class _Group:
     def _end(self, task_id: str, task: Json | Exception) -> None:
         """Complete the waiter of a task with the ended task or an exception."""
         waiter = self._waiters.pop(task_id, None)
+        self._ended += waiter is not None
         if waiter and not waiter.end.done():
             if isinstance(task, Exception):
                 waiter.end.set_exception(copy(task))  # each waiter gets a copy: raise extends the traceback
@@ -327,7 +379,7 @@ class _Group:
 class _EndedList:
     """Base class for tasks of one index, looked up in a list of the tasks that ended since the last poll."""
 
-    few = FEW
+    few = SINGLE
 
     def __init__(self) -> None:
         self._newest: datetime | None = None  # by the API's clock: time of the newest task in earlier lists
@@ -405,7 +457,7 @@ class _Indexing(_EndedList):
 class _Embedding:
     """Embedding tasks, looked up in the list of those with status `processing`."""
 
-    few = FEW
+    few = SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -447,7 +499,7 @@ class _EmbeddingV2(_Embedding):
 class _Analyzing:
     """Analysis tasks, looked up in the list of the newest ones."""
 
-    few = FEW
+    few = SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -515,11 +567,11 @@ class _Assets:
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         self._polls += 1
         self._last_poll = {i: self._last_poll.get(i, 0) for i in ids}
-        due_ids = sorted(ids, key=self._last_poll.__getitem__)[: ASSETS_PER_LIST * LISTS_PER_POLL]
+        due_ids = sorted(ids, key=self._last_poll.__getitem__)[: PER_PAGE * LISTS_PER_POLL]
         ended: dict[str, Json] = {}
         try:
-            for start in range(0, len(due_ids), ASSETS_PER_LIST):
-                page_ids = due_ids[start : start + ASSETS_PER_LIST]
+            for start in range(0, len(due_ids), PER_PAGE):
+                page_ids = due_ids[start : start + PER_PAGE]
                 async for asset in self._client.list_assets(asset_ids=page_ids):
                     if asset.get("status") in ENDS:
                         ended[str(asset.get("_id"))] = asset

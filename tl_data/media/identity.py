@@ -26,7 +26,7 @@ import hashlib
 import re
 import stat
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -49,6 +49,10 @@ _PORTS = {"http": 80, "https": 443}
 class Remote(Protocol):
     """The response headers of a file."""
 
+    @property
+    def final_url(self) -> str: ...
+    @property
+    def accept_ranges(self) -> bool: ...
     @property
     def length(self) -> int | None: ...
     @property
@@ -80,6 +84,8 @@ class Identity:
     likely: str | None = None
     #: The key of this content in earlier releases, if it was another one.
     former_key: str | None = None
+    #: The response to HEAD, so that the file's header is read without a second one. It may have a signature.
+    remote: Remote | None = field(default=None, compare=False, repr=False)
 
 
 def is_url(video: str) -> bool:
@@ -185,6 +191,7 @@ async def identify(client: Probes, video: str | Path, signing: str = "") -> Iden
         likely=_hash("likely", version[1], str(remote.length))
         if version[0] == "etag" and remote.length
         else None,
+        remote=remote,
     )
     former = canonical if is_bucket(text) else former_canonical_url(text)
     # Several URLs may have the same former key. It identifies the content only if it contains a digest, or if

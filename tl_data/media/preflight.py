@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, MissingExtra, TLDataError
-from tl_data.media.identity import is_url, local_path
+from tl_data.media.identity import Remote, is_url, local_path
 from tl_data.models import GB, HOUR, MB, TEXT_MODELS
 from tl_data.untrusted import CONTAINERS
 from tl_data.urls import redacted
 
 if TYPE_CHECKING:
-    from tl_data.client import Client, Remote
+    from tl_data.client import Client
 
 FIRST_BLOCK = 128 << 10  # bytes
 LARGEST_BLOCK = 2 << 20  # bytes

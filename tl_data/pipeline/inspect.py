@@ -22,7 +22,7 @@ from tl_data.client.assets import DIRECT
 from tl_data.errors import APIError, LedgerError, MediaRefused, MissingExtra, TLDataError
 from tl_data.ledger.models import Call, Unreadable
 from tl_data.ledger.recovery import lost_indexing
-from tl_data.media.identity import Identity, is_url
+from tl_data.media.identity import Identity, Remote, is_url
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
 from tl_data.models import text_model
 from tl_data.object_store import Storage
@@ -138,14 +138,17 @@ async def inspect_video(
             return VideoStatus(item, "unchanged", identity)
         if any(row.video_id is None for row in current) and not all(map(is_text, needed)):
             needed = names  # all outputs, so that the rows of paid texts get the id of the indexed video
+    remote, identity = identity.remote, replace(identity, remote=None)  # a signature is not kept
     video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
-    await _state_of(session, video, index_id, measure)
+    await _state_of(session, video, index_id, measure, remote)
     if video.error is None:
         await _count_requests(session, video)
     return video
 
 
-async def _state_of(session: Session, video: VideoStatus, index_id: str | None, measure: bool) -> None:
+async def _state_of(
+    session: Session, video: VideoStatus, index_id: str | None, measure: bool, remote: Remote | None
+) -> None:
     """Add the state by ledger and header to a video of which the tables lack outputs."""
     assert video.identity is not None
     if index_id is not None:
@@ -159,7 +162,7 @@ async def _state_of(session: Session, video: VideoStatus, index_id: str | None, 
         await session.client.account_generation() == "2025"
     )
     if measure or not video.indexing:
-        await _measure(session, video)
+        await _measure(session, video, remote)
     if video.error is None:
         await _count_analyses(session, video)
         if not (video.indexing or video.analyses):
@@ -269,7 +272,7 @@ def ref_of(video: VideoStatus, record: Mapping[str, Any]) -> VideoRef:
     )
 
 
-async def _measure(session: Session, video: VideoStatus) -> None:
+async def _measure(session: Session, video: VideoStatus, remote: Remote | None) -> None:
     """Read length and size from the file's header, and refuse a video that the platform would refuse."""
     limits = _limits(session, video)
     refused: TLDataError | None = None
@@ -277,7 +280,7 @@ async def _measure(session: Session, video: VideoStatus) -> None:
         refused = await refused_before(session.ledger.storage, video.identity, limits)
     if refused is None:
         try:
-            facts = await facts_of(session.client, video.item.video)
+            facts = await facts_of(session.client, video.item.video, remote)
             video.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
         except (MediaRefused, APIError) as error:

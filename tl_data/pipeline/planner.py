@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tl_data.billing import Prices, Units
 from tl_data.client.analyze import EXPECTED_TOKENS
-from tl_data.errors import Cancelled, NotFound, TLDataError
+from tl_data.errors import Cancelled, TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
@@ -139,12 +139,7 @@ def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -
 
 async def known_index(session: Session) -> str | None:
     """The id of the session's index; None if it does not exist."""
-    try:
-        return await session.index_id()
-    except NotFound as missing:
-        if missing.http_status is not None:  # the list of indexes was not found: the API's URL is wrong
-            raise
-        return None
+    return await session.find_index()
 
 
 def prices_of(job: Job, session: Session) -> Prices:

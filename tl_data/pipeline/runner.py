@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -252,7 +253,8 @@ class Run:
             # The tables have all outputs: an error that a concurrent run recorded no longer applies.
             if video.state == "unchanged" and item.attempts:
                 self._commits.gone("errors", [(key,) for key in item.attempts])
-            done = video.state == "unchanged" or await self._work(video)
+            with self.session.watcher.announced():
+                done = video.state == "unchanged" or await self._work(video)
         except Unreadable as error:
             self._fail(video, error)
         except FATAL as error:
@@ -292,43 +294,47 @@ class Run:
         price = price_at_most(video, self.report.prices, analysing=self.collecting)
         if not await self._guardrails.reserve(sum(price)):
             return False
+        # Many texts wait long for their batches: do not hold clips and vectors in memory meanwhile.
+        texts_first = await self.session.batches_texts()
+        batched = texts_first and self.collecting and any(map(is_text, video.needed))
+        announced = self.session.analyses.announced() if batched else nullcontext(lambda: None)
         try:
-            call: Call | None = None
-            entry: Entry | None = None
-            if not video.indexing:
-                ready, new = await self._record_without_index(video), video.state == "new"
-            elif video.state == "known":
-                assert video.record is not None
-                ready, new = dict(video.record), False
-            else:
-                call, entry, new = await self._submit(video)
-                self._guardrails.release(price[0])
-                price = (0.0, price[1])
+            with announced as begin_texts:
+                call: Call | None = None
+                entry: Entry | None = None
+                if not video.indexing:
+                    ready, new = await self._record_without_index(video), video.state == "new"
+                elif video.state == "known":
+                    assert video.record is not None
+                    ready, new = dict(video.record), False
+                else:
+                    call, entry, new = await self._submit(video)
+                    self._guardrails.release(price[0])
+                    price = (0.0, price[1])
+                    if not self.collecting:
+                        return False
+                    ready = await self._await_index(call, entry)
                 if not self.collecting:
                     return False
-                ready = await self._await_index(call, entry)
-            if not self.collecting:
-                return False
-            if not ready.get("duration_sec"):
-                ready["duration_sec"] = video.seconds
-            created, record = CreatedOutputs(), ready
-            # Many texts wait long for their batches: do not hold clips and vectors in memory meanwhile.
-            texts_first = await self.session.batches_texts()
-            if texts_first:
-                await make_texts(
-                    self.session, video.needed, ref_of(video, ready), created, self._create_slots
-                )
-            if call is not None or not all(map(is_text, video.needed)):
-                read = partial(self._read, video, call, entry, ready)
-                record = await make_from_index(
-                    self.session, video.needed, ready, read, video.item.video, created, self._create_slots
-                )
-            if not texts_first:
-                await make_texts(
-                    self.session, video.needed, ref_of(video, record), created, self._create_slots
-                )
-            if video.makes_asset and any(isinstance(e, NotFound) for e in created.failures.values()):
-                await self.session.forget_asset(video.identity)
+                if not ready.get("duration_sec"):
+                    ready["duration_sec"] = video.seconds
+                created, record = CreatedOutputs(), ready
+                begin_texts()
+                if texts_first:
+                    await make_texts(
+                        self.session, video.needed, ref_of(video, ready), created, self._create_slots
+                    )
+                if call is not None or not all(map(is_text, video.needed)):
+                    read = partial(self._read, video, call, entry, ready)
+                    record = await make_from_index(
+                        self.session, video.needed, ready, read, video.item.video, created, self._create_slots
+                    )
+                if not texts_first:
+                    await make_texts(
+                        self.session, video.needed, ref_of(video, record), created, self._create_slots
+                    )
+                if video.makes_asset and any(isinstance(e, NotFound) for e in created.failures.values()):
+                    await self.session.forget_asset(video.identity)
         finally:
             self._guardrails.release(sum(price), ended=True)
         self._queue_rows(video, record, created)
