@@ -21,7 +21,6 @@ The endpoint depends on the generation of the account (`AnalyzeTaskMethods.accou
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -32,7 +31,7 @@ import orjson
 
 from tl_data.client.analyze import cleaned
 from tl_data.client.analyze_batches import Batches
-from tl_data.client.presets import PRESETS, as_presets, schema_of
+from tl_data.client.presets import ANNOTATION_PRESETS, PRESETS, as_presets, no_annotations, schema_of
 from tl_data.client.schema import complete_properties, read_json
 from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import (
@@ -45,10 +44,9 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.ledger.models import Billed, Call, Entry
-from tl_data.media.identity import NOT_A_PLACE, is_url, local_path
+from tl_data.media.identity import with_pictures
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
 from tl_data.ratelimit.headers import moment
-from tl_data.urls import redacted
 from tl_data.usage import about, current
 
 if TYPE_CHECKING:
@@ -206,6 +204,12 @@ def chapters_part(prompt: str | None = None, temperature: float | None = None) -
 def highlights_part(prompt: str | None = None, temperature: float | None = None) -> Part:
     """Highlights."""
     return _preset_part("highlight", ["highlight"], prompt, temperature)
+
+
+def annotations_part() -> Part:
+    """What is seen: words on the screen, and objects. Accounts of 2025 have no call for it."""
+    text = " ".join(p.prompt for p in ANNOTATION_PRESETS)
+    return Part("annotation", {}, text, {p.name: p.schema for p in ANNOTATION_PRESETS})
 
 
 def _preset_part(
@@ -718,6 +722,8 @@ class Analyses:
                 return Billed({**answer, "model_name": self.model}, minutes)
 
             try:
+                if part.operation == "annotation":
+                    raise no_annotations()
                 if video_id is None:
                     raise BadRequest(
                         "this account analyses indexed videos only: set index_id to index the video first",
@@ -742,28 +748,6 @@ class Analyses:
             max_tokens=request.max_tokens if isinstance(request.max_tokens, int) else None,
             response_format=part.response_format,
         )
-
-
-def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
-    """The API's `prompt_v2`: a prompt with pictures, which it refers to as <@image1>, <@image2> and so on.
-
-    Raises:
-        SchemaMismatch: a picture is neither a URL nor a local file.
-    """
-    sources = []
-    for number, picture in enumerate(pictures, 1):
-        source: Json = {"name": f"image{number}", "media_type": "image"}
-        if is_url(picture):
-            source["url"] = picture
-        else:
-            path = local_path(picture)
-            if not path.is_file():
-                raise SchemaMismatch(f"{redacted(picture)} is {NOT_A_PLACE}")
-            source["base64_string"] = base64.b64encode(path.read_bytes()).decode()
-        sources.append(source)
-    unnamed = [f"<@{source['name']}>" for source in sources if f"<@{source['name']}>" not in prompt]
-    text = f"{prompt} The pictures are {', '.join(unnamed)}." if unnamed else prompt
-    return {"input_text": text, "media_sources": sources}
 
 
 def _author(entry: Entry, model: str) -> str:

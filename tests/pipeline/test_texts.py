@@ -11,7 +11,7 @@ from tests.support import media
 from tl_data import pipeline
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, SUMMARIES, VIDEOS
+from tl_data.lake.schemas import ANNOTATIONS, CHAPTERS, CLIPS, ERRORS, HIGHLIGHTS, SUMMARIES, VIDEOS
 from tl_data.models import TEXT_MODELS
 from tl_data.pipeline.job import Alerts, Source
 from tl_data.pipeline.texts import windows_of
@@ -47,6 +47,30 @@ def test_an_output_that_is_added_later_is_asked_for_alone(account: Account) -> N
     planned = pipeline.plan(more)
     done = pipeline.run(more)
     assert (planned.known, planned.calls, done.calls, done.submitted, done.failed) == (4, 4, 4, 0, 0)
+
+
+def test_highlights_and_annotations_share_the_analysis(account: Account) -> None:
+    job = account.job(tables=("summaries", "highlights", "annotations"))
+    planned = pipeline.plan(job)
+    done = pipeline.run(job)
+    assert planned.calls == done.calls
+    lake = Lake(job.folder)
+    highlights = lake.read(HIGHLIGHTS).to_pylist()
+    assert {row["highlight_number"] for row in highlights} >= {0}
+    assert all(row["content_key"] and row["start_sec"] < row["end_sec"] for row in highlights)
+    if not account.today:  # this account has no answers by a schema, so nothing is paid for them
+        assert done.calls == 4 * 4  # indexing, summary, gist, highlights
+        errors = lake.read(ERRORS).to_pylist()
+        assert {(row["output"], row["code"]) for row in errors} == {("annotations", "not_supported")}
+        return
+    assert (done.calls, done.failed) == (4, 0), done.lines()
+    annotations = lake.read(ANNOTATIONS).to_pylist()
+    assert {row["kind"] for row in annotations} <= {"text", "object"}
+    numbers = {k: [r["annotation_number"] for r in annotations if r["content_key"] == k] for k in
+               {r["content_key"] for r in annotations}}  # fmt: skip
+    assert all(sorted(found) == list(range(len(found))) for found in numbers.values())
+    again = pipeline.plan(job)
+    assert (again.unchanged, again.calls) == (4, 0)
 
 
 def test_texts_alone_need_no_index_where_the_account_allows_it(account: Account) -> None:

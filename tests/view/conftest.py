@@ -19,7 +19,19 @@ import uvicorn
 
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import ALERTS, CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
+from tl_data.lake.schemas import (
+    ALERTS,
+    ANNOTATIONS,
+    CHAPTERS,
+    CLIPS,
+    ERRORS,
+    HIGHLIGHTS,
+    RUNS,
+    SUMMARIES,
+    VECTORS,
+    VIDEOS,
+    LakeSchema,
+)
 from tl_data.view.app import Viewer, app
 from tl_data.view.snapshot import LakeFolder
 
@@ -92,6 +104,22 @@ def make_lake(folder: Path | str, source: Callable[[int], str], videos: int, kin
             | {"summary": EVIL if n == 0 else "What happens."}
             for n in range(min(videos, 50))
             for c in range(2)
+        ],
+    )
+    shown = {"start_sec": 0.0, "end_sec": 5.0}
+    write(
+        HIGHLIGHTS,
+        [
+            {**shown, "video_id": n, "highlight_number": 0, "highlight": f"The best of {n}", "content_key": n}
+            for n in ids[:50]
+        ],
+    )
+    write(
+        ANNOTATIONS,
+        [
+            {**shown, "video_id": n, "annotation_number": at, "kind": kind, "label": label, "content_key": n}
+            for n in ids[:50]
+            for at, (kind, label) in enumerate([("text", f"Sign {n}"), ("text", EVIL), ("object", "a crane")])
         ],
     )
     kind_of = {"embedding_scope": "clip", "embedding_option": "visual", "model": "m", "dimension": 8}

@@ -192,6 +192,22 @@ def test_the_transcript_follows_and_jumps(opened: Opened, thousand: Served) -> N
 
 
 @pytest.mark.browser
+def test_the_lanes_of_the_timeline(opened: Opened, thousand: Served) -> None:
+    page = opened.page
+    page.goto(f"{thousand.url}#video={FIRST}")
+    page.wait_for_selector(".timeline")
+    names = ["chapters", "highlights", "clips", "speech", "on-screen text", "objects", "alerts"]
+    assert page.locator(".lane-name").all_inner_texts() == names
+    page.locator(".lane-on-screen-text .mark").first.hover()
+    assert "Sign" in page.locator(".bubble").inner_text()
+    page.locator(".lane-chapters .mark").nth(1).focus()
+    page.keyboard.press("Enter")
+    wait_until(page, "Math.abs(document.querySelector('.player video').currentTime - 10) < 1.5")
+    page.locator("summary", has_text="annotations").click()
+    assert page.get_by_text("a crane").count() >= 1
+
+
+@pytest.mark.browser
 def test_search_and_similar(opened: Opened, thousand: Served) -> None:
     page = opened.page
     page.goto(f"{thousand.url}#search")

@@ -23,7 +23,7 @@ from tests.view.conftest import EVIL, TOKEN, Served, make_lake
 from tl_data.errors import SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import FRAMES, SUMMARIES, TABLES, VIDEOS
+from tl_data.lake.schemas import CHAPTERS, FRAMES, SUMMARIES, TABLES, VIDEOS
 from tl_data.media.frames import frames_of
 from tl_data.view.app import Viewer
 from tl_data.view.library import Query
@@ -89,6 +89,34 @@ def test_a_video_has_its_rows_and_no_others(thousand: Served) -> None:
     assert video["play"] == {"kind": "file", "reason": ""}
     assert ask(thousand, "api/video", id="key-10")["id"] == video["id"]
     assert get(thousand, "api/video", id="nobody")[0] == 404
+
+
+def test_the_timeline_has_lanes_of_what_is_seen(thousand: Served) -> None:
+    video = ask(thousand, "api/video", id=f"{20:024x}")
+    assert [mark["text"] for mark in video["lanes"]["on-screen text"]] == [f"Sign {20:024x} · {EVIL}"]
+    assert [mark["text"] for mark in video["lanes"]["objects"]] == ["a crane"]
+    assert [row["highlight"] for row in video["highlights"]] == [f"The best of {20:024x}"]
+    assert ask(thousand, "api/videos", text=f"sign {20:024x}")["total"] == 1
+    [hit] = ask(thousand, "api/search", text=f"Sign {20:024x}")["hits"]
+    assert (hit["kind"], hit["id"], hit["known"]) == ("annotation", f"{20:024x}", True)
+
+
+def test_texts_without_an_index_are_found_by_their_content(
+    tmp_path: Path, serve: Callable[[Viewer], Served]
+) -> None:
+    lake = Lake(str(tmp_path))
+    row = {"source_key": "k", "url": "/no/tour.mp4", "content_key": "sha:1", "status": "ready"}
+    lake.table(VIDEOS).append(rows_of(VIDEOS, [row]))
+    text = {"content_key": "sha:1", "prompt": "", "summary": "A tour of the harbour.", "title": "Tour"}
+    lake.table(SUMMARIES).append(rows_of(SUMMARIES, [text]))
+    chapter = {"content_key": "sha:1", "chapter_number": 0, "start_sec": 1.0, "end_sec": 9.0, "title": "Quay"}
+    lake.table(CHAPTERS).append(rows_of(CHAPTERS, [chapter]))
+    served = serve(Viewer(LakeFolder(str(tmp_path)), "texts"))
+    [tile] = ask(served, "api/videos", text="harbour")["videos"]
+    assert (tile["id"], tile["title"], tile["video_id"]) == ("k", "Tour", None)
+    assert [c["title"] for c in ask(served, "api/video", id="k")["chapters"]] == ["Quay"]
+    [hit] = ask(served, "api/search", text="quay")["hits"]
+    assert (hit["id"], hit["start_sec"]) == ("k", 1.0)
 
 
 def test_media_are_sent_in_ranges(thousand: Served, video: Path) -> None:

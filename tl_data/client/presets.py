@@ -1,4 +1,5 @@
-"""Presets: the prompts and JSON schemas for summaries, titles, topics, hashtags, chapters and highlights.
+"""Presets: the prompts and JSON schemas for summaries, titles, topics, hashtags, chapters, highlights and
+annotations (what is seen).
 
 One request to /analyze with a combined schema returns several of them. The results have the same fields as
 the responses of /gist and /summarize, which only accounts of 2025 still have.
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tl_data.errors import ServerFailed
+from tl_data.errors import BadRequest, ServerFailed
 
 Json = dict[str, Any]
 
@@ -55,6 +56,27 @@ PRESETS: dict[str, Preset] = {
         _list_of(start_sec=_TIME, end_sec=_TIME, highlight_title=_TEXT, highlight_summary=_TEXT),
     ),
 }
+#: The presets of annotations, for which accounts of 2025 have no call.
+ANNOTATION_PRESETS = (
+    Preset(
+        "on_screen_text",
+        "List the texts that can be read on the screen, in order. Give each a start and an end in seconds.",
+        _list_of(start_sec=_TIME, end_sec=_TIME, text=_TEXT),
+    ),
+    Preset(
+        "objects",
+        "List the objects that can be seen, in order. Give each a start and an end in seconds and a name.",
+        _list_of(start_sec=_TIME, end_sec=_TIME, object_name=_TEXT),
+    ),
+)
+
+
+def no_annotations() -> BadRequest:
+    """The refusal of annotations on an account of 2025."""
+    return BadRequest(
+        "this account's API has no answers by a JSON schema: remove annotations from the outputs of the job",
+        "not_supported",
+    )
 
 
 def schema_of(properties: Mapping[str, Json]) -> Json:
@@ -75,13 +97,21 @@ def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
             if name in fields:
                 parts: list[Any] = values.get(name) or []
                 fields[name] = [_part(name, number, part) for number, part in enumerate(parts)]
+        for name, label in (("on_screen_text", "text"), ("objects", "object_name")):
+            if name in fields:
+                fields[name] = [_annotation(item, label) for item in values.get(name) or []]
         if fields.get("hashtags"):
             tags = [str(tag) for tag in fields["hashtags"] or []]
             fields["hashtags"] = [tag if tag.startswith("#") else f"#{tag}" for tag in tags]
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         text = f"the response does not match its schema: {type(error).__name__} {error}"
         raise ServerFailed(text, "answer_unreadable", 200) from None
     return fields
+
+
+def _annotation(fields: Mapping[str, Any], label: str) -> Json:
+    times = {name: float(fields[name]) for name in ("start_sec", "end_sec")}
+    return {**times, "label": str(fields[label])}
 
 
 def _part(name: str, number: int, fields: Mapping[str, Any]) -> Json:

@@ -20,6 +20,8 @@ NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")
 WITHIN: dict[str, tuple[str, ...]] = {
     "clips": ("clip_number",),
     "chapters": ("chapter_number",),
+    "highlights": ("highlight_number",),
+    "annotations": ("annotation_number",),
     "vectors": ("start_sec", "end_sec", "embedding_scope", "embedding_option"),
     "alerts": ("start_sec", "end_sec"),
 }

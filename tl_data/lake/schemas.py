@@ -160,6 +160,40 @@ CHAPTERS = LakeSchema(
     derived={"content_key": "video_id"},
 )
 
+HIGHLIGHTS = LakeSchema(
+    "highlights",
+    _columns(
+        _VIDEO_ID,
+        ("highlight_number", COUNT, "Position in the video, from 0"),
+        _START,
+        _END,
+        ("highlight", TEXT, "The title of the highlight"),
+        ("summary", TEXT, "What happens in it"),
+        _MODEL,
+        _CUT,
+        _TEXT_OF,
+    ),
+    ("content_key",),
+    "the most notable parts of a video",
+)
+
+ANNOTATIONS = LakeSchema(
+    "annotations",
+    _columns(
+        _VIDEO_ID,
+        ("annotation_number", COUNT, "Position in the answer, from 0"),
+        ("kind", TEXT, "text: words on the screen; object: a thing in the picture"),
+        _START,
+        _END,
+        ("label", TEXT, "The words on the screen, or the name of the object"),
+        _MODEL,
+        _CUT,
+        _TEXT_OF,
+    ),
+    ("content_key",),
+    "what is seen in a video, and when: words on the screen and objects",
+)
+
 VECTORS = LakeSchema(
     "vectors",
     _columns(
@@ -291,7 +325,21 @@ RUNS = LakeSchema(
 )
 
 TABLES: dict[str, LakeSchema] = {
-    t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, FRAMES, ALERTS, ASKED, ERRORS, RUNS)
+    t.name: t
+    for t in (
+        VIDEOS,
+        CLIPS,
+        SUMMARIES,
+        CHAPTERS,
+        HIGHLIGHTS,
+        ANNOTATIONS,
+        VECTORS,
+        FRAMES,
+        ALERTS,
+        ASKED,
+        ERRORS,
+        RUNS,
+    )
 }
 
 

@@ -19,7 +19,10 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS, RUNS, TABLES, VIDEOS
 
 #: The order in which the tables of a commit are written.
-ORDER = ("clips", "chapters", "summaries", "vectors", "frames", "errors", "videos", "runs")
+ORDER = (
+    *("clips", "chapters", "summaries", "highlights", "annotations"),
+    *("vectors", "frames", "errors", "videos", "runs"),
+)
 
 
 class Commits:

@@ -250,7 +250,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Removed = Literal["keep", "mark", "delete"]
 
 #: The optional output tables; every job has `videos`, `errors` and `runs`.
-OUTPUTS = ("clips", "summaries", "chapters", "vectors", "frames")
+OUTPUTS = ("clips", "summaries", "chapters", "vectors", "highlights", "annotations", "frames")
 #: The default outputs.
 DEFAULT_OUTPUTS = OUTPUTS[:4]
 
@@ -477,7 +477,7 @@ url = "url"                 # column with the URLs (or paths)
 [outputs]
 folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az://
 format = "delta"            # delta or parquet
-tables = ["clips", "summaries", "chapters", "vectors"]    # also frames; videos, errors and runs always
+tables = ["clips", "summaries", "chapters", "vectors"]    # also highlights, annotations, frames
 prompts = [""]              # one summary each; "" is a plain summary
 # removed = "mark"          # videos that left the source: keep, mark (videos.removed_at) or delete
 # urls = "redacted"         # columns `url` without signatures, tokens and logins; "given": as in the source

@@ -47,7 +47,7 @@ def output_names(job: Job) -> tuple[str, ...]:
 
 def is_text(name: str) -> bool:
     """Whether an output is a text, which does not depend on the model of vectors."""
-    return name == "chapters" or name.startswith("summaries:")
+    return name in ("chapters", "highlights", "annotations") or name.startswith("summaries:")
 
 
 def replace_ids(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
@@ -72,8 +72,8 @@ def groups(
         if name.startswith("summaries:"):
             prompt = name.removeprefix("summaries:")
             by_table.setdefault("summaries", []).extend((key, prompt) for key in keys)
-        elif name == "chapters":
-            by_table["chapters"] = [(key,) for key in keys]
+        elif is_text(name):
+            by_table[name] = [(key,) for key in keys]
         elif name in TABLES and video_id:
             by_table[name] = [(video_id,)]
     return by_table

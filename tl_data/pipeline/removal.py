@@ -24,7 +24,7 @@ def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
     keys = {row.source_key for row in gone}
     all_rows = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
     remaining = [row for row in all_rows if row["source_key"] not in keys]
-    by_content = ("summaries", "chapters", ALERTS.name, ASKED.name)
+    by_content = ("summaries", "chapters", "highlights", "annotations", ALERTS.name, ASKED.name)
     for column, names in (("video_id", OUTPUTS), ("content_key", by_content)):
         kept_values = {row[column] for row in remaining}
         deleted = {getattr(row, column) for row in gone} - kept_values - {None}

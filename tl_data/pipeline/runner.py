@@ -46,7 +46,12 @@ from tl_data.session import Session
 #: Timeouts of `paid_twice` in seconds, for a complete and an interrupted run.
 MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0
 GRACE = 15.0  # seconds for which an interrupted run waits for the answers of paid requests
-TEXTS = ("summaries", "chapters")  # tables whose rows are grouped by the content of a video
+TEXTS = (
+    "summaries",
+    "chapters",
+    "highlights",
+    "annotations",
+)  # tables whose rows are grouped by the content of a video
 #: Concurrent videos per concurrent call. Most videos in progress wait for the platform.
 VIDEOS_PER_CALL = 4
 

@@ -1,8 +1,8 @@
 """Creates the texts of a video for jobs: one analysis for all missing texts, with windows for long videos.
 
-Summaries, title, topics, hashtags and chapters come from one analysis with one JSON schema, which is billed
-once. Texts that a job adds later take another analysis. A video that exceeds the model's limit is analysed in
-windows, and the answers are joined.
+Summaries, title, topics, hashtags, chapters, highlights and annotations come from one analysis with one JSON
+schema, which is billed once. Texts that a job adds later take another analysis. A video that exceeds the
+model's limit is analysed in windows, and the answers are joined.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from tl_data.analysis import (
     TextResult,
     VideoRef,
     Window,
+    annotations_part,
     chapters_part,
     gist_part,
+    highlights_part,
     summary_part,
 )
+from tl_data.client.presets import no_annotations
 from tl_data.errors import MediaRefused, TLDataError
-from tl_data.functions.analyze import chapter_rows, gist_row
+from tl_data.functions.analyze import chapter_rows, gist_row, highlight_rows
 from tl_data.lake.base import rows_of
-from tl_data.lake.schemas import CHAPTERS, SUMMARIES
+from tl_data.lake.schemas import ANNOTATIONS, CHAPTERS, HIGHLIGHTS, SUMMARIES, LakeSchema
 from tl_data.models import TextModel, text_model
 from tl_data.session import Session
 
@@ -65,9 +68,10 @@ class Texts:
         }
         if prompts:
             parts.append(gist_part())
-        if "chapters" in all_names:
-            outputs["chapters"] = (len(parts),)
-            parts.append(chapters_part())
+        for name, part in _PARTS.items():
+            if name in all_names:
+                outputs[name] = (len(parts),)
+                parts.append(part)
         return cls(tuple(parts), outputs) if parts else None
 
     def requests(self, session: Session, video: VideoRef) -> list[TextRequest]:
@@ -96,6 +100,9 @@ class Texts:
         for request in self.requests(session, video):
             numbers = []  # parts that are not paid yet
             for number, part in enumerate(request.parts):
+                if not combined and part.operation == "annotation":
+                    refused[number] = no_annotations()
+                    continue
                 entry = await session.analyses.state(part, request.video, request.window)
                 if entry is None or entry.state == "claimed":
                     numbers.append(number)
@@ -132,15 +139,16 @@ class Texts:
             failed = [r.errors[n] for r in results for n in numbers if n in r.errors]
             if failed:
                 errors[name] = failed[0]
-            elif name == "chapters":
-                tables[name] = self._chapters(session, video, results, numbers[0])
+            elif name in _PARTS:
+                tables[name] = self._parts(session, video, results, name, numbers[0])
             else:
                 tables[name] = self._summary(session, video, results, name, numbers)
         return tables, errors
 
-    def _chapters(
-        self, session: Session, video: VideoRef, results: Sequence[TextResult], number: int
+    def _parts(
+        self, session: Session, video: VideoRef, results: Sequence[TextResult], name: str, number: int
     ) -> pa.Table:
+        """The rows of chapters, highlights or annotations, numbered over all windows."""
         rows = [
             {
                 **row,
@@ -148,12 +156,14 @@ class Texts:
                 "finish_reason": _finish_reason(r, number),
             }
             for r in results
-            for row in chapter_rows(r.answers[number].get("chapters"))
+            for row in _rows_in(name, r.answers[number])
         ]
         identifiers = {"video_id": video.video_id, "content_key": video.content_key}
-        if len(results) > 1:
-            rows = [{**row, "chapter_number": n} for n, row in enumerate(rows)]
-        return rows_of(CHAPTERS, [{**identifiers, **row} for row in rows])
+        declared = _TABLES[name]
+        position = declared.schema.names[1]
+        if len(results) > 1 or name != "chapters":  # chapters have numbers in the answer
+            rows = [{**row, position: n} for n, row in enumerate(rows)]
+        return rows_of(declared, [{**identifiers, **row} for row in rows])
 
     def _summary(
         self,
@@ -182,6 +192,25 @@ class Texts:
             or _finish_reason(results[0], summary),
         }
         return rows_of(SUMMARIES, [row])
+
+
+#: The outputs other than summaries: the part of the analysis, and the table.
+_PARTS = {
+    "chapters": chapters_part(),
+    "highlights": highlights_part(),
+    "annotations": annotations_part(),
+}
+_TABLES: dict[str, LakeSchema] = {t.name: t for t in (CHAPTERS, HIGHLIGHTS, ANNOTATIONS)}
+
+
+def _rows_in(name: str, answer: Mapping[str, Any]) -> list[Json]:
+    """The rows in an answer, without the columns that all have."""
+    if name == "chapters":
+        return chapter_rows(answer.get("chapters"))
+    if name == "highlights":
+        return highlight_rows(answer.get("highlights"))
+    kinds = (("text", "on_screen_text"), ("object", "objects"))
+    return [{**item, "kind": kind} for kind, field in kinds for item in answer.get(field) or []]
 
 
 def _too_long(seconds: float, model: TextModel) -> MediaRefused:

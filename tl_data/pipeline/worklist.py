@@ -24,7 +24,16 @@ import pyarrow as pa
 
 from tl_data.errors import MediaRefused, MissingExtra, TLDataError
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, LakeSchema
+from tl_data.lake.schemas import (
+    ANNOTATIONS,
+    CHAPTERS,
+    ERRORS,
+    HIGHLIGHTS,
+    SUMMARIES,
+    TABLES,
+    VIDEOS,
+    LakeSchema,
+)
 from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_path, missing_file
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
@@ -260,8 +269,8 @@ class Worklist:
         return bool(count)
 
     def _read_texts(self, lake: Lake) -> None:
-        """Read summaries and chapters, which refreshed videos keep."""
-        for declared in (SUMMARIES, CHAPTERS):
+        """Read the texts, which refreshed videos keep."""
+        for declared in (SUMMARIES, CHAPTERS, HIGHLIGHTS, ANNOTATIONS):
             self._copy(declared.name, lake.batches(declared))
 
     def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
@@ -277,7 +286,7 @@ class Worklist:
         self._con.unregister("part")
 
     def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
-        """The rows of `summaries` or `chapters` of a video, for a job that refreshes."""
+        """The rows of a table of texts of a video, for a job that refreshes."""
         query = f"SELECT * FROM {declared.name} WHERE video_id = ?"
         return self._con.sql(query, params=[video_id]).to_arrow_table().cast(declared.schema)
 

@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tl_data.urls import redacted
-from tl_data.view.snapshot import LakeFolder, Row, Snapshot
+from tl_data.view.snapshot import LakeFolder, Row, Snapshot, identifiers
 
 SORTS = ("newest", "oldest", "title", "longest", "shortest")
 MAX_TOPICS = 40  # the most topics that the page offers as filters
 #: The text columns of `clips`; a lake may lack some.
 TEXT_COLUMNS = ("transcription", "on_screen_text")
-#: Optional columns of `clips` -> name of their lane in the timeline.
-LANES = {"on_screen_text": "on-screen text", "objects": "objects"}
+#: Kinds of rows of `annotations` -> name of their lane in the timeline.
+LANES = {"text": "on-screen text", "object": "objects"}
+#: Columns of `clips` that tables of other tools have -> name of their lane.
+CLIP_LANES = {"on_screen_text": "on-screen text", "objects": "objects"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Library:
         snapshot = self.lake.snapshot()
         if snapshot.version != self._version:
             self._tiles = _tiles(snapshot)
-            self._ids = {tile["source_key"]: tile for tile in self._tiles if tile["source_key"]}
+            self._ids = {str(t["record"].get("content_key")): t for t in self._tiles if not t["video_id"]}
+            self._ids |= {tile["source_key"]: tile for tile in self._tiles if tile["source_key"]}
             self._ids |= {tile["id"]: tile for tile in self._tiles}
             self._version = snapshot.version
         return self._tiles
@@ -68,7 +71,13 @@ class Library:
         if query.text:
             text = query.text.casefold()
             matching_ids = self._videos_with(text)
-            selected = [t for t in selected if text in t["haystack"] or t["id"] in matching_ids]
+            selected = [
+                t
+                for t in selected
+                if text in t["haystack"]
+                or t["id"] in matching_ids
+                or t["record"].get("content_key") in matching_ids
+            ]
         selected = _sorted(selected, query.sort)
         page = selected[query.offset : query.offset + query.limit]
         return {"total": len(selected), "videos": [_public(tile) for tile in page]}
@@ -90,20 +99,32 @@ class Library:
         if tile is None:
             return None
         snapshot = self.lake.snapshot()
-        video_id = tile["video_id"]
-        clips = [_times(clip) for clip in snapshot.clips.get(video_id)]
+        record, video_id = tile["record"], tile["video_id"]
+        clips = [_times(clip) for clip in snapshot.clips.get(record)]
+        annotations = [_times(annotation) for annotation in snapshot.annotations.get(record)]
         lanes: dict[str, list[Row]] = {}
-        for column, name in LANES.items():
+        for column, name in CLIP_LANES.items():
             if marks := [_mark(c, _join_words(c.get(column))) for c in clips if c.get(column)]:
                 lanes[name] = marks
+        for kind, name in LANES.items():
+            labels: dict[tuple[float, float], list[str]] = {}
+            for row in annotations:
+                if row.get("kind") == kind:
+                    labels.setdefault((row["start_sec"], row["end_sec"]), []).append(str(row.get("label")))
+            if labels:  # one mark per time range, because a later mark would cover an equal one
+                lanes[name] = [
+                    {"start_sec": start, "end_sec": end, "text": " · ".join(texts)}
+                    for (start, end), texts in sorted(labels.items())
+                ]
         alerts = [_times(a) for a in snapshot.alerts if a.get("video_id") == video_id and video_id]
         return {
             **_public(tile),
             "record": {k: v for k, v in tile["record"].items() if k not in ("url", "canonical_url")}
             | {"url": tile["url"]},
-            "summaries": snapshot.summaries.get(video_id),
-            "chapters": [_times(chapter) for chapter in snapshot.chapters.get(video_id)],
-            "highlights": [_times(highlight) for highlight in snapshot.highlights.get(video_id)],
+            "summaries": snapshot.summaries.get(record),
+            "chapters": [_times(chapter) for chapter in snapshot.chapters.get(record)],
+            "highlights": [_times(highlight) for highlight in snapshot.highlights.get(record)],
+            "annotations": annotations,
             "clips": [{k: v for k, v in clip.items() if k != "thumbnail_url"} for clip in clips],
             "alerts": [{k: v for k, v in alert.items() if k != "url"} for alert in alerts],
             "lanes": lanes,
@@ -123,6 +144,8 @@ class Library:
             for kind, table, columns in (
                 ("chapter", snapshot.chapters.rows, ("title", "summary")),
                 ("speech", snapshot.clips.rows, TEXT_COLUMNS),
+                ("highlight", snapshot.highlights.rows, ("highlight", "summary")),
+                ("annotation", snapshot.annotations.rows, ("label",)),
             )
             for column in columns
             for row in _matching(table, column, text, limit)
@@ -134,6 +157,7 @@ class Library:
     def titled(self, hit: Row) -> Row:
         """A hit with the title of its video. `known` is whether the lake has the video."""
         tile = self.find(hit["id"])
+        hit = {**hit, "id": tile["id"]} if tile else hit
         return {**hit, "title": tile["title"] if tile else hit["id"], "known": tile is not None}
 
     def hosts(self) -> set[str]:
@@ -152,18 +176,20 @@ class Library:
         return origins
 
     def _videos_with(self, text: str) -> set[str]:
-        """The ids of videos whose clips, chapters or summaries contain a text."""
+        """The ids, or content keys, of videos whose clips, chapters or other texts contain a text."""
         snapshot = self.lake.snapshot()
         video_ids: set[str] = set()
         for table, columns in (
             (snapshot.clips.rows, TEXT_COLUMNS),
             (snapshot.chapters.rows, ("title", "summary")),
             (snapshot.summaries.rows, ("summary",)),
+            (snapshot.highlights.rows, ("highlight", "summary")),
+            (snapshot.annotations.rows, ("label",)),
         ):
             for column in columns:
                 if column in table.column_names and pa.types.is_string(table.schema.field(column).type):
                     mask = pc.match_substring(table.column(column), text, ignore_case=True)
-                    video_ids |= set(pc.unique(table.column("video_id").filter(mask)).to_pylist())
+                    video_ids |= set(pc.unique(identifiers(table).filter(mask)).to_pylist())
         return video_ids
 
 
@@ -173,7 +199,7 @@ def _tiles(snapshot: Snapshot) -> list[Row]:
         identifier = str(record.get("video_id") or record.get("source_key") or "")
         if not identifier or identifier in tiles:
             continue
-        summaries = snapshot.summaries.get(record.get("video_id"))
+        summaries = snapshot.summaries.get(record)
         summary = summaries[0] if summaries else {}
         state = "removed" if record.get("removed_at") else str(record.get("status") or "ready")
         tiles[identifier] = _tile(identifier, record, summary, state)
@@ -255,7 +281,8 @@ def _join_words(value: Any) -> str:
 
 def _hit(row: Row, text: str) -> Row:
     row = _times(row)
-    return {"id": row["video_id"], "start_sec": row["start_sec"], "end_sec": row["end_sec"], "text": text}
+    identifier = row["video_id"] or row.get("content_key")
+    return {"id": identifier, "start_sec": row["start_sec"], "end_sec": row["end_sec"], "text": text}
 
 
 def _matching(table: pa.Table, column: str, text: str, limit: int) -> Iterable[Row]:

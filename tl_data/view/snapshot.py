@@ -27,6 +27,7 @@ from tl_data.urls import redacted
 ON_DISK = ("vectors", "frames")
 #: Tables that every lake should have; a missing one is listed in `notes`.
 EXPECTED = ("videos", "errors", "runs")
+GROUP = "_group"  # the name of a temporary column
 RELOAD_SECONDS = 2.0  # the minimum time between checks for changes
 
 Row = dict[str, Any]
@@ -34,19 +35,22 @@ Row = dict[str, Any]
 
 @dataclass
 class Groups:
-    """The rows of a table, grouped by video."""
+    """The rows of a table, grouped by video. Texts of a video without an index have only its content key."""
 
     rows: pa.Table
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)  # video id -> first row, number of rows
+    #: Video id, or content key if the rows have no video id -> first row, number of rows.
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: pa.Table, by: tuple[str, ...]) -> Groups:
         """Sort rows by video and then by the columns of `by` that the table has."""
         if "video_id" not in rows.column_names or not rows.num_rows:
             return cls(rows)
-        keys = [("video_id", "ascending"), *((name, "ascending") for name in by if name in rows.column_names)]
+        rows = rows.append_column(GROUP, identifiers(rows))
+        keys = [(GROUP, "ascending"), *((name, "ascending") for name in by if name in rows.column_names)]
         rows = rows.take(pc.sort_indices(rows, sort_keys=keys)).combine_chunks()
-        ids = rows.column("video_id").to_pylist()
+        ids = rows.column(GROUP).to_pylist()
+        rows = rows.drop_columns([GROUP])
         places: dict[str, tuple[int, int]] = {}
         start = 0
         for end in range(1, len(ids) + 1):
@@ -56,10 +60,19 @@ class Groups:
                 start = end
         return cls(rows, places)
 
-    def get(self, video_id: str | None) -> list[Row]:
-        """The rows of one video."""
-        place = self.places.get(video_id or "")
-        return self.rows.slice(*place).to_pylist() if place else []
+    def get(self, record: Row) -> list[Row]:
+        """The rows of the video of a row of `videos`."""
+        for name in ("video_id", "content_key"):
+            if place := self.places.get(record.get(name) or ""):
+                return list(self.rows.slice(*place).to_pylist())
+        return []
+
+
+def identifiers(rows: pa.Table) -> pa.ChunkedArray:
+    """The id of the video of each row, or the key of its content if the video is not indexed."""
+    return pc.coalesce(
+        *(rows.column(name) for name in ("video_id", "content_key") if name in rows.column_names)
+    )
 
 
 @dataclass
@@ -74,6 +87,7 @@ class Snapshot:
     clips: Groups
     chapters: Groups
     highlights: Groups
+    annotations: Groups
     summaries: Groups
     counts: dict[str, int]
     notes: list[str]
@@ -168,7 +182,7 @@ class LakeFolder:
         tables: dict[str, pa.Table] = {}
         counts: dict[str, int] = {}
         notes: list[str] = []
-        for name in (*TABLES, "highlights"):
+        for name in TABLES:
             try:
                 if name in ON_DISK:
                     counts[name] = self.rows(name)
@@ -196,6 +210,7 @@ class LakeFolder:
             groups("clips", "start_sec"),
             groups("chapters", "start_sec"),
             groups("highlights", "start_sec"),
+            groups("annotations", "kind", "start_sec"),
             groups("summaries", "prompt"),
             counts,
             notes,

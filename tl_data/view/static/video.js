@@ -70,6 +70,7 @@ export async function drawVideo({ main, query, lake, current }) {
       drawRows("clips", video.clips, jump, id),
       drawRows("chapters", video.chapters, jump, id),
       drawRows("highlights", video.highlights, jump, id),
+      drawRows("annotations", video.annotations, jump, id),
       drawRows("alerts", video.alerts, jump, id),
       h("details", {}, h("summary", {}, "videos: the row of this video"), h("dl", { class: "record" }, Object.entries(video.record).map(([key, value]) => [h("dt", {}, key), h("dd", {}, text(Array.isArray(value) ? value.join(", ") : value, 400))]))),
     ),
