@@ -116,6 +116,7 @@ def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
 
 
 def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registration:
+    """Create all functions and tables of the catalog in the DuckDB connection."""
     number = next(_numbers)
     registration = _registrations[number] = _Registration(connection, number)
     for f in FUNCTIONS.values():

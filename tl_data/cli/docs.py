@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -20,6 +21,9 @@ from tl_data.cli.site import site_pages
 from tl_data.functions import FUNCTIONS, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+#: Number of functions from which on an option is described once for all of them.
+SHARED = 4
 
 _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.\n"
 
@@ -48,8 +52,7 @@ def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[s
 def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
     """The generated pages: path -> text."""
     generated = {
-        "sql/duckdb.sql": _sql_page("DuckDB", "import tl_data; tl_data.register(con)"),
-        "sql/spark.sql": _sql_page("Spark SQL", "import tl_data; tl_data.register(spark)"),
+        "sql/functions.sql": _sql_page(),
         "sql/tables.sql": _tables_page(),
         "sql/README.md": _reference(),
         "tl_data/backends/python.pyi": stubs.page(),
@@ -95,13 +98,18 @@ def _argument_lines(parameters: tuple[Parameter, ...]) -> list[str]:
     return [f"--   {p.name} {sql_type(p.type)}: {p.doc}" for p in parameters]
 
 
-def _sql_page(backend: str, register: str) -> str:
+def _sql_page() -> str:
+    """The functions with their arguments. Options that many functions share are described once."""
+    counts = Counter(p for f in FUNCTIONS.values() for p in f.parameters if not p.required)
+    shared = tuple(p for p, count in counts.items() if count >= SHARED)
     parts = [
-        f"{_HEAD}-- The functions in {backend}. Register them first, in Python:  {register}\n"
+        f"{_HEAD}-- The functions in DuckDB and Spark SQL. Register them first, in Python:\n"
+        "-- import tl_data; tl_data.register(con), where con is a DuckDB connection or a Spark session.\n"
         "-- Each has a form that never fails the statement: try_tl_..., which gives\n"
         "-- struct(value, error, usage, provenance).\n"
         "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of\n"
-        "-- JSON text: tl_json(json, '$.title').\n"
+        "-- JSON text: tl_json(json, '$.title').\n",
+        "\n".join(["-- Options of several functions:", *_argument_lines(shared)]) + "\n",
     ]
     for f in FUNCTIONS.values():
         result = (
@@ -110,7 +118,8 @@ def _sql_page(backend: str, register: str) -> str:
             else sql_type(f.gives)
         )
         lines = [f"-- {f.sql}({_signature(f)})", f"-- {f.doc}", f"--   gives {result}"]
-        parts.append("\n".join([*lines, *_argument_lines(f.parameters), example(f)]) + "\n")
+        own = tuple(p for p in f.parameters if p not in shared)
+        parts.append("\n".join([*lines, *_argument_lines(own), example(f)]) + "\n")
     return "\n".join(parts)
 
 

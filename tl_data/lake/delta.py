@@ -92,7 +92,7 @@ def delta_batches(address: str) -> pa.RecordBatchReader:
 
 
 class Delta:
-    """One Delta table. Every method is one commit, which is retried after a conflict with another writer."""
+    """One Delta table. Each write is one commit, which is retried after a conflict with another writer."""
 
     def __init__(self, address: str, declared: LakeSchema) -> None:
         self.address = address
@@ -113,6 +113,7 @@ class Delta:
                 raise LakeError(f"{address}: the table cannot be created: {describe_error(error)}") from error
         self._table = _open(address, LOST)
         self._check()
+        #: Small files of earlier runs, plus the commits of this run, since the last compaction.
         self._added = self._small_files()
 
     def append(self, rows: pa.Table) -> None:

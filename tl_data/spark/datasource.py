@@ -38,7 +38,7 @@ from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
-#: The listings that can be loaded. Options are strings, so a listing that needs a list of videos cannot.
+#: The listings that can be loaded. Options are strings, so a listing that requires a list is not among them.
 LISTINGS = {
     name: t
     for name, t in TABLES.items()
@@ -63,7 +63,7 @@ class TwelveLabs(DataSource):
         """The name of the format."""
         return "twelvelabs"
 
-    def what(self) -> Table | Function:
+    def record(self) -> Table | Function:
         """The listing or search of `load(...)`.
 
         Raises:
@@ -75,11 +75,11 @@ class TwelveLabs(DataSource):
         if record is None:
             raise SchemaMismatch(f"twelvelabs cannot load {name!r}; it can load {', '.join(known)}")
         record.arguments(
-            {n: v for n, v in self.given_options().items() if n != "lookback_hours"} | _required(record)
+            {n: v for n, v in self.user_options().items() if n != "lookback_hours"} | _required(record)
         )
         return record
 
-    def given_options(self) -> dict[str, str]:
+    def user_options(self) -> dict[str, str]:
         """The user's options, without those of Spark."""
         return {n: v for n, v in self.options.items() if n not in _SPARK_OPTIONS}
 
@@ -89,25 +89,25 @@ class TwelveLabs(DataSource):
 
     def schema(self) -> StructType:
         """The columns of the listing, or of the search and its query."""
-        return from_arrow_schema(_columns(self.what()))
+        return from_arrow_schema(_columns(self.record()))
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """A batch reader, with one partition per index and query."""
-        return Listing(self.configured_worker(), self.what(), self.given_options())
+        return Listing(self.configured_worker(), self.record(), self.user_options())
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
         """A stream of newly ready videos of an index."""
-        if self.what().name != "videos":
-            raise SchemaMismatch(f"only videos can be read as a stream, not {self.what().name}")
-        return ReadyVideos(self.configured_worker(), self.given_options())
+        if self.record().name != "videos":
+            raise SchemaMismatch(f"only videos can be read as a stream, not {self.record().name}")
+        return ReadyVideos(self.configured_worker(), self.user_options())
 
     def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
         """A sink that indexes the videos of the rows."""
-        return Sink(self.configured_worker(), schema, self.given_options(), overwrite)
+        return Sink(self.configured_worker(), schema, self.user_options(), overwrite)
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:  # noqa: N802
         """A sink that indexes the videos of each micro-batch."""
-        return StreamSink(self.configured_worker(), schema, self.given_options(), overwrite)
+        return StreamSink(self.configured_worker(), schema, self.user_options(), overwrite)
 
 
 class DiscoveredTwelveLabs(TwelveLabs):
@@ -120,7 +120,7 @@ class DiscoveredTwelveLabs(TwelveLabs):
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """A batch reader, with one partition per index and query."""
-        return _UnfilteredListing(self.configured_worker(), self.what(), self.given_options())
+        return _UnfilteredListing(self.configured_worker(), self.record(), self.user_options())
 
 
 def source_of(worker: Worker) -> type[TwelveLabs]:
@@ -235,7 +235,7 @@ class Sink(DataSourceWriter):
             raise SchemaMismatch(f"the rows to index have no column {expected}; they have {', '.join(names)}")
         self.worker, self.column = worker, candidates[0]
         self.options = _typed(record, {n: v for n, v in options.items() if n != "video_column"})
-        self.given = [p.name for p in record.parameters if p.name in names and p.name != "video"]
+        self.argument_columns = [p.name for p in record.parameters if p.name in names and p.name != "video"]
 
     def write(self, iterator: Iterator[Any]) -> Indexed:
         """Index the rows of one task.
@@ -246,7 +246,8 @@ class Sink(DataSourceWriter):
         count = 0
         function = self.worker.function("index_video")
         rows = (
-            self.options | {n: row[n] for n in self.given} | {"video": row[self.column]} for row in iterator
+            self.options | {n: row[n] for n in self.argument_columns} | {"video": row[self.column]}
+            for row in iterator
         )
         for _ in self.worker.connection().values(function, rows):
             count += 1

@@ -66,7 +66,7 @@ def _process_request(
 def _process_video(
     request: dict[str, str], report: Callable[[float], None], speech_process: _SpeechProcess
 ) -> Any:
-    """Process a request to `probe` or analyse a file, or to analyse it "again" with other models."""
+    """Process a request to `probe` or analyse a file, or to `reanalyze` it with other models."""
     path = Path(request["path"])
     if request["do"] == "probe":
         from tl_data.local.perception.decode import probe
@@ -80,7 +80,7 @@ def _process_video(
         from tl_data.local.perception.vision.image_encoder import load_encoder
 
         encoder = load_encoder(Path(request["clip"]), request["encoder"])
-    if request["do"] == "again":
+    if request["do"] == "reanalyze":
         evidence = from_json(request["evidence"].encode())
         if evidence.encoder != request["encoder"]:
             evidence = with_new_encoder(evidence, Path(request["folder"]), encoder)

@@ -87,7 +87,7 @@ class WorkerPool:
             ModelFailed: a model that a setting names cannot be used.
             WorkerFailed: a timeout, the memory limit, or a crashed worker.
         """
-        request = {"do": "look", "path": str(path), "folder": str(folder)} | self._models()
+        request = {"do": "analyze", "path": str(path), "folder": str(folder)} | self._models()
         answer = await self._request(request, on_progress, seconds or self._seconds)
         return from_json(orjson.dumps(answer))
 
@@ -99,7 +99,7 @@ class WorkerPool:
             sound: a file with the sound. It is read only if the speech model differs.
             folder: the folder of the keyframes.
         """
-        request = {"do": "again", "path": str(sound), "folder": str(folder)} | self._models()
+        request = {"do": "reanalyze", "path": str(sound), "folder": str(folder)} | self._models()
         request["evidence"] = to_json(evidence).decode()
         answer = await self._request(request, None, self._seconds)
         return from_json(orjson.dumps(answer))

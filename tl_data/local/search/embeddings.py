@@ -28,7 +28,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -50,11 +49,11 @@ from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
 _DECODING = threading.Lock()  # one image is decoded at a time: a large one takes hundreds of megabytes
-LOOK_DIMENSION = 64  # the size of the descriptor part
-DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # the size of a vector without an encoder
+DESCRIPTOR_DIMENSION = 64  # the size of the descriptor part
+DIMENSION = WORD_DIMENSION + DESCRIPTOR_DIMENSION  # the size of a vector without an encoder
 
 SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector
-_LOOK_SHARE = 0.6  # norm of the descriptor part, relative to the words
+_DESCRIPTOR_SHARE = 0.6  # norm of the descriptor part, relative to the words
 _LABELS = 10  # the largest number of classes from the classifier
 _LABEL_SHARE = 1.5  # norm of objects with probability 1, relative to measurements and text
 _ENCODER_SHARE = 2.0  # norm of the encoder part, relative to the words
@@ -89,23 +88,23 @@ def _projection(size: int, kind: str) -> Vector:
     bits: list[NDArray[np.uint8]] = []
     for row in range(size):
         digest = hashlib.sha256(f"{kind} {size} {row}".encode()).digest()
-        bits.append(np.unpackbits(np.frombuffer(digest, np.uint8))[:LOOK_DIMENSION])
+        bits.append(np.unpackbits(np.frombuffer(digest, np.uint8))[:DESCRIPTOR_DIMENSION])
     signs = np.stack(bits).astype(np.float32) * 2 - 1
     return np.asarray(signs, np.float32)
 
 
-def _look_part(look: Sequence[float], kind: str) -> Vector:
+def _descriptor_part(descriptor: Sequence[float], kind: str) -> Vector:
     """The projected descriptor of a picture or sound: a unit vector of 64 values; zeros without one."""
-    if not look:
-        return np.zeros(LOOK_DIMENSION, np.float32)
-    values = np.asarray(look, np.float32)
+    if not descriptor:
+        return np.zeros(DESCRIPTOR_DIMENSION, np.float32)
+    values = np.asarray(descriptor, np.float32)
     values = values - values.mean()  # descriptors are positive: without centring, all would be similar
     return unit(np.asarray(values @ _projection(len(values), kind), np.float32))
 
 
-def _join_parts(words: Vector, look: Vector, encoder: Vector | None = None) -> Vector:
+def _join_parts(words: Vector, descriptor: Vector, encoder: Vector | None = None) -> Vector:
     """Join the parts of a vector with their weights, and normalise the result."""
-    parts = [words, _LOOK_SHARE * look] + ([] if encoder is None else [_ENCODER_SHARE * encoder])
+    parts = [words, _DESCRIPTOR_SHARE * descriptor] + ([] if encoder is None else [_ENCODER_SHARE * encoder])
     return unit(np.concatenate(parts).astype(np.float32))
 
 
@@ -130,7 +129,7 @@ def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
     """A text as a unit vector of `dimension(encoder)` float32; zeros for a text without words."""
     encoder_vector = encoder.texts([text])[0] if encoder else None
     return _join_parts(
-        word_vectors([_content_words(text)])[0], np.zeros(LOOK_DIMENSION, np.float32), encoder_vector
+        word_vectors([_content_words(text)])[0], np.zeros(DESCRIPTOR_DIMENSION, np.float32), encoder_vector
     )
 
 
@@ -159,19 +158,25 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
         shown = join_texts(screen_text_between(evidence, start, end))
-        parts, look = [_content_words(visual_words(clip)), shown], _look_part(clip.image_descriptor, "look")
+        parts, descriptor = (
+            [_content_words(visual_words(clip)), shown],
+            _descriptor_part(clip.image_descriptor, "look"),
+        )
         encoder_vector, labels = clip.encoder_vector, _label_part(clip)
     elif option == "audio":
         said = join_texts(speech_between(evidence, start, end))
-        parts, look = [audio_words(clip), said], _look_part(clip.sound_descriptor, "sound")
+        parts, descriptor = [audio_words(clip), said], _descriptor_part(clip.sound_descriptor, "sound")
     elif option == "transcription":
-        parts, look = [join_texts(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
+        parts, descriptor = (
+            [join_texts(speech_between(evidence, start, end))],
+            np.zeros(DESCRIPTOR_DIMENSION, np.float32),
+        )
     else:
         raise ValueError(f"unknown embedding option {option!r}")
     # Parts have equal weight at any length: forty spoken words must not outweigh "music".
     vectors = word_vectors([part for part in parts if part] or [""])
     total = np.asarray(vectors.sum(axis=0, keepdims=True) + labels, np.float32)
-    return _join_parts(unit(total)[0], look, _encoder_part(encoder_vector, encoder))
+    return _join_parts(unit(total)[0], descriptor, _encoder_part(encoder_vector, encoder))
 
 
 def _label_part(clip: Clip) -> Vector:
@@ -354,23 +359,6 @@ def embed_image(
     return embed_clip(clip, _evidence_of(clip), "visual", encoder)
 
 
-def embed_audio(path: Path) -> Vector:
-    """Embed the speech, class and timbre of a sound file, as a unit vector; zeros for silence.
-
-    It has DIMENSION values and no encoder part: callers that use an encoder pad it with zeros.
-
-    Raises:
-        NotVideo: the file has no sound that can be decoded.
-    """
-    from tl_data.local.perception.analyzer import analyze
-
-    evidence = analyze(path)
-    total = np.zeros(DIMENSION, np.float32)
-    for clip in evidence.clips:
-        total += (clip.end_sec - clip.start_sec) * embed_clip(clip, evidence, "audio")
-    return np.asarray(unit(total[None])[0], np.float32)
-
-
 def measured_image(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> Clip:
@@ -420,7 +408,7 @@ def _measure(
 class ImageQuery:
     """The analysis of an image query."""
 
-    look: NDArray[np.float32]
+    descriptor: NDArray[np.float32]
     traits: dict[str, float]  # trait -> strength
     encoder_vector: NDArray[np.float32]  # empty without an encoder
     concepts: dict[int, float]  # concept -> probability, if at least 0.4; without hypernyms

@@ -70,7 +70,7 @@ def search_images(
 
 def _find_similar(index: ClipIndex, image: ImageQuery, allowed: Bools) -> list[Match]:
     count = len(allowed)
-    cosines = None if image.noise else index.descriptor_cosines(image.look, count)
+    cosines = None if image.noise else index.descriptor_cosines(image.descriptor, count)
     strengths = {TRAIT_NUMBER[trait]: strength for trait, strength in image.traits.items()}
     minima = np.zeros(count, np.float32)
     maxima = np.full(count, 1e-6, np.float32)

@@ -54,6 +54,7 @@ def analyze(
 
 
 def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:
+    """Write the text that a prompt asks for, about the whole video or the time range in the prompt."""
     intent = parse_prompt(prompt, kind)
     evidence = remove_evidence(evidence, intent.without)
     free_form = bool(prompt) and kind is None and intent.time_range is None

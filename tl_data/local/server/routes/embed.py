@@ -103,20 +103,18 @@ class OffsetTooLarge(MediaProblem):
 
 def _read_text(form: Form, model: str) -> str:
     """Read the text of a request, truncated to the token limit of the model if the request allows it."""
-    text, truncated_end = (
-        (form.text("text") or "").strip(),
-        form.choice("text_truncate", ("none", "start", "end"), "end"),
-    )
+    text = (form.text("text") or "").strip()
+    truncate = form.choice("text_truncate", ("none", "start", "end"), "end")
     if not text:
         raise invalid("text", "It must not be blank.", form.text("text"))
     if model == "marengo3.0":  # this model always truncates at the end
-        truncated_end = "end"
+        truncate = "end"
     limit = models.token_limit(model)
     if models.count_tokens(text) <= limit:
         return text
-    if truncated_end == "none":
+    if truncate == "none":
         raise models.too_long("text", text, limit)
-    return models.first_tokens(text, limit) if truncated_end == "end" else models.last_tokens(text, limit)
+    return models.first_tokens(text, limit) if truncate == "end" else models.last_tokens(text, limit)
 
 
 async def _embed_text(engine: Engine, text: str) -> Block:

@@ -1,9 +1,17 @@
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
--- The functions in DuckDB. Register them first, in Python:  import tl_data; tl_data.register(con)
+-- The functions in DuckDB and Spark SQL. Register them first, in Python:
+-- import tl_data; tl_data.register(con), where con is a DuckDB connection or a Spark session.
 -- Each has a form that never fails the statement: try_tl_..., which gives
 -- struct(value, error, usage, provenance).
 -- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of
 -- JSON text: tl_json(json, '$.title').
+
+-- Options of several functions:
+--   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
+--   temperature double: 0 to 1, randomness of the text; 0.2 by default
+--   max_tokens bigint: maximum number of tokens to write; 4,096 by default
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 
 -- tl_agg(texts, instruction, max_tokens => 1024)
 -- Write one text from the texts of a group, with your own language model.
@@ -18,11 +26,6 @@ SELECT tl_agg((SELECT array_agg(v) FROM (VALUES ('a soup is cooked'), ('a pan is
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: purpose, length or format of the summary.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   temperature double: 0 to 1, randomness of the text; 0.2 by default
---   max_tokens bigint: maximum number of tokens to write; 4,096 by default
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_chapters(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
@@ -30,11 +33,6 @@ SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
 --   gives rows of chapter_number bigint, start_sec double, end_sec double, title text, summary text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to divide the video by, such as topics.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   temperature double: 0 to 1, randomness of the text; 0.2 by default
---   max_tokens bigint: maximum number of tokens to write; 4,096 by default
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_highlights(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
@@ -42,20 +40,12 @@ SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
 --   gives rows of start_sec double, end_sec double, highlight text, summary text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what counts as notable.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   temperature double: 0 to 1, randomness of the text; 0.2 by default
---   max_tokens bigint: maximum number of tokens to write; 4,096 by default
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 SELECT * FROM tl_highlights('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_gist(video, index_id => NULL, start_sec => NULL, end_sec => NULL)
 -- Title, topics and hashtags of a video.
 --   gives struct(title, topics, hashtags)
 --   video text: URL, path or id of a video, or id of an asset.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_analyze(video, prompt, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL, images => NULL)
@@ -63,11 +53,6 @@ SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: the question or task. NULL gives NULL.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   temperature double: 0 to 1, randomness of the text; 0.2 by default
---   max_tokens bigint: maximum number of tokens to write; 4,096 by default
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 --   images list of text: up to 4 URLs or paths of pictures; the prompt refers to them as <@image1>, <@image2>
 SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?', index_id => 'demo');
 
@@ -77,11 +62,6 @@ SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?',
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to extract. NULL gives NULL.
 --   json_schema text: the JSON Schema of the answer, as text. NULL gives NULL.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   temperature double: 0 to 1, randomness of the text; 0.2 by default
---   max_tokens bigint: maximum number of tokens to write; 4,096 by default
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 --   images list of text: up to 4 URLs or paths of pictures; the prompt refers to them as <@image1>, <@image2>
 SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type": "object", "properties": {"title": {"type": "string"}}}', index_id => 'demo');
 
@@ -90,9 +70,6 @@ SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type"
 --   gives rows of definition text, start_sec double, end_sec double, fields text
 --   video text: URL, path or id of a video, or id of an asset.
 --   definitions text: JSON list of objects with id, description and fields (name, type, description); NULL gives no rows.
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
 --   min_segment_sec double: minimum length of a segment in seconds, 2 or more
 --   max_segment_sec double: maximum length of a segment in seconds
 --   max_tokens bigint: maximum number of tokens to write; 32,768 by default
@@ -202,9 +179,6 @@ SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 --   gives boolean
 --   video text: URL, path or id of a video, or id of an asset.
 --   condition text: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 --   vector vector: vector of this part of the video, as in a table of vectors. With it, clips far from the border are decided by tl_similarity without a call, once the first 200 answers about the condition have calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
 SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 
@@ -213,9 +187,6 @@ SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('cooking'), ('sport'), ('news')) t(v)));
 
 -- tl_classify_multi(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
@@ -223,9 +194,6 @@ SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VA
 --   gives list of text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('indoors'), ('machines'), ('people')) t(v)));
 
 -- tl_score(video, what, start_sec => NULL, end_sec => NULL, index_id => NULL)
@@ -233,7 +201,4 @@ SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FR
 --   gives double
 --   video text: URL, path or id of a video, or id of an asset.
 --   what text: what to rate, such as "how crowded the place is". NULL gives NULL.
---   start_sec double: start of the part to analyze, in seconds; 0 by default
---   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_score('https://example.com/tour.mp4', 'how crowded the place is');
