@@ -530,7 +530,7 @@ def test_stuck_and_failed_tasks(server: Server, film: Path) -> None:
 
 
 def test_a_bad_video_fails(server: Server, tmp_path: Path) -> None:
-    short = media.one_second(tmp_path)
+    short = media.a_blink(tmp_path)
 
     async def use(client: Client) -> Any:
         index_id = await client.create_index("short", MODELS)

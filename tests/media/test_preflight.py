@@ -52,6 +52,8 @@ def but(**changes: Any) -> MediaFacts:
         (but(duration_sec=14401), ["marengo3.0"], "video_duration_too_long"),
         (but(size_bytes=3 << 30), ["marengo3.0"], None),
         (but(size_bytes=3 << 30), ["marengo2.7"], "video_filesize_too_large"),
+        (but(duration_sec=0.6, width=64, height=900), ["tl-local-2 as marengo3.0"], None),
+        (but(duration_sec=0.3), ["tl-local-2"], "video_duration_too_short"),
         (MediaFacts(None, None, None, None, None, None, None), ["marengo2.7"], None),
     ],
 )

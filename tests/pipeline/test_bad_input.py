@@ -22,7 +22,7 @@ FILES = (
     media.html_page,
     media.text_named_mp4,
     media.truncated,
-    media.one_second,
+    media.a_blink,
     media.audio_only,
     media.zero_bytes,
 )
@@ -50,7 +50,7 @@ CODES = {
     "html_page": "video_file_broken",
     "text_named_mp4": "video_file_broken",
     "truncated": "video_file_broken",
-    "one_second": "video_duration_too_short",
+    "a_blink": "video_duration_too_short",
     "audio_only": "video_file_broken",
     "zero_bytes": "video_file_broken",
     "not a url": "video_url_invalid",
@@ -117,6 +117,21 @@ def test_good_rows_finish_and_bad_ones_say_why(
     ]  # fmt: skip
 
 
+def test_a_plan_names_what_the_service_would_refuse(
+    files: OddServer, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """The embedded engine takes a tiny video of half a second; a paid run later would not."""
+    job = make_job([files.url(media.half_a_second(files.folder).name)])
+    planned = pipeline.plan(job)
+    assert (planned.new, planned.refused_count) == (1, 0)
+    assert planned.service_codes == {"video_resolution_too_low": 1}
+    assert [note.code for note in planned.service_refused] == ["video_resolution_too_low"]
+    assert any("video_resolution_too_low" in line for line in planned.lines())
+    report = pipeline.run(job)
+    assert (report.submitted, report.failed, report.exit_code) == (1, 0, 0)
+    assert len(Lake(str(tmp_path / "lake")).read(CLIPS)) == 1
+
+
 def test_the_platforms_own_refusal_is_a_row_too(
     files: OddServer, make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -137,7 +152,7 @@ def test_the_same_refused_bytes_are_not_read_every_night(
     files: OddServer, make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """One HEAD tells that nothing has changed; another file, or other limits, are read again."""
-    made = (media.truncated, media.text_named_mp4, media.one_second)
+    made = (media.truncated, media.text_named_mp4, media.a_blink)
     urls = [files.url(make(files.folder).name) for make in made]
     job = make_job(list(urls), tables=("clips",))
 

@@ -1,6 +1,7 @@
 """Odd and bad video files, each made by a function `make(folder) -> Path`.
 
 `ODD` are videos that must be taken, `BAD` are files that must be refused, each with the API's code.
+`OWN` are videos that only the lenient engine takes, with the code of the service's refusal.
 """
 
 from __future__ import annotations
@@ -274,6 +275,16 @@ def one_second(folder: Path) -> Path:
     return write(folder / "one-second.mp4", seconds=1)
 
 
+def a_blink(folder: Path) -> Path:
+    """Shorter than the half second that the lenient engine asks for."""
+    return write(folder / "blink.mp4", seconds=0.2, audio=None)
+
+
+def half_a_second(folder: Path) -> Path:
+    """As short as the lenient engine takes it, and 120x90."""
+    return write(folder / "half.mp4", seconds=0.5, width=120, height=90)
+
+
 def audio_only(folder: Path) -> Path:
     """A sound track without a picture."""
     path = folder / "audio-only.mp4"
@@ -321,7 +332,15 @@ BAD: dict[str, tuple[Make, str]] = {
         (truncated, "video_file_broken"),
         (html_page, "video_file_broken"),
         (audio_only, "video_file_broken"),
+        (a_blink, "video_duration_too_short"),
+    )
+}
+
+OWN: dict[str, tuple[Make, str]] = {
+    make.__name__: (make, code)
+    for make, code in (
         (one_second, "video_duration_too_short"),
+        (half_a_second, "video_resolution_too_low"),
         (too_small, "video_resolution_too_low"),
         (eight_k, "video_resolution_too_high"),
         (extreme_aspect, "video_resolution_invalid_aspect_ratio"),

@@ -29,7 +29,7 @@ class Refusal:
     status: int = 400
     own: bool = False  # the client refuses it before anything is sent
     below: bool = False  # no method of the client can be called like this: sent by the exchange under it
-    engine: str = "open"  # "strict": the engine that demands a key and takes small files only
+    engine: str = "open"  # "strict": demands a key and takes small files; "today": the profile
     version: str = "v1.3"
     limits: dict[str, Any] | None = None  # rate limits in force meanwhile
 

@@ -220,9 +220,9 @@ MODEL = {"model_name": "marengo3.0"}
 WINDOW = {"video_start_offset_sec": 2, "video_end_offset_sec": 4}
 
 
-def media(code: str, kind: str, *words: str, name: str = "video") -> Refusal:
+def media(code: str, kind: str, *words: str, name: str = "video", engine: str = "open") -> Refusal:
     """A file that is refused for what it is."""
-    return no("POST /embed", *words, code=code, **{f"{name}_file": Path(kind)}, **MODEL)
+    return no("POST /embed", *words, code=code, engine=engine, **{f"{name}_file": Path(kind)}, **MODEL)
 
 
 EMBEDS = [
@@ -255,10 +255,10 @@ EMBEDS = [
         audio_start_offset_sec=60, audio_file=Path("plain"), **MODEL,
     ),
     media("video_audio_track_not_exists", "no_audio", "no audio track", name="audio"),
-    media("video_resolution_too_low", "too_small", "200x200", "360x360"),
-    media("video_resolution_too_high", "too_wide", "5200x400", "5184x2160"),
-    media("video_resolution_invalid_aspect_ratio", "extreme_aspect", "1440x360", "2.4:1"),
-    media("video_duration_too_short", "one_second", "1.0", "4 seconds"),
+    media("video_resolution_too_low", "too_small", "200x200", "360x360", engine="today"),
+    media("video_resolution_too_high", "too_wide", "5200x400", "5184x2160", engine="today"),
+    media("video_resolution_invalid_aspect_ratio", "extreme_aspect", "1440x360", "2.4:1", engine="today"),
+    media("video_duration_too_short", "one_second", "1.0", "4 seconds", engine="today"),
     media("video_duration_too_long", "three_hours", "Current duration is 10801", "7200 seconds"),
     media("video_file_broken", "text_named_mp4", "Cannot read video file"),
     missing("POST /embed/tasks", "model_name", **URL, below=True),

@@ -9,7 +9,7 @@ import av
 import pytest
 from av.error import FFmpegError
 
-from tests.support.media import BAD, ODD
+from tests.support.media import BAD, ODD, OWN
 
 
 def _frames(path: Path) -> list[av.VideoFrame]:
@@ -49,9 +49,9 @@ def test_odd_videos_decode(name: str, tmp_path: Path) -> None:
             assert len(frames) == 1080
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("name", BAD | OWN)
 def test_bad_files_are_bad(name: str, tmp_path: Path) -> None:
-    make, code = BAD[name]
+    make, code = (BAD | OWN)[name]
     path = make(tmp_path)
     if code != "video_file_broken":
         assert _frames(path)

@@ -9,8 +9,9 @@ import io
 from pathlib import Path
 
 from tl_data.local.errors import MediaProblem
-from tl_data.local.models import OWN_LONGEST
+from tl_data.local.models import OWN_LONGEST, longest_video
 from tl_data.local.perception.evidence import Probe
+from tl_data.local.profiles import TODAY, Profile
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
 MAX_BYTES = 32 << 20  # largest file of an image
@@ -71,10 +72,18 @@ MIN_SIDE = 360  # shortest side of a video, pixels
 MAX_LONG, MAX_SHORT = 5184, 2160  # limits of the longer and of the shorter side, pixels
 MAX_RATIO = 2.4  # largest ratio of the sides
 SLACK = 0.005  # tolerance of the ratio: sides are rounded to even pixels, so 2.4:1 may be slightly exceeded
+LENIENT_MIN_SEC = 0.5  # shortest video of the lenient profile, seconds
 
 
-def check_video(probe: Probe, longest: float = OWN_LONGEST) -> None:
+def shortest_video(profile: Profile) -> float:
+    """The shortest video in seconds that a profile indexes or embeds."""
+    return MIN_SEC if profile.strict else LENIENT_MIN_SEC
+
+
+def check_video(probe: Probe, profile: Profile, longest: float = OWN_LONGEST) -> None:
     """Validate resolution, aspect ratio and duration of a video. The limits ignore its orientation.
+
+    The lenient profile accepts every resolution and ratio that can be decoded, from `LENIENT_MIN_SEC` on.
 
     Args:
         longest: largest duration in seconds.
@@ -84,8 +93,30 @@ def check_video(probe: Probe, longest: float = OWN_LONGEST) -> None:
     """
     if not probe.width or not probe.height:
         raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
-    short, long = sorted((probe.width, probe.height))
-    size = f"{probe.width}x{probe.height}"
+    if profile.strict:
+        _check_picture(probe.width, probe.height)
+    check_duration(probe.duration_sec, shortest_video(profile), longest)
+
+
+def refusal_of_service(width: int | None, height: int | None, seconds: float | None) -> MediaProblem | None:
+    """Why the service would refuse to index a video that the lenient profile accepts; None if it would not.
+
+    Values that are not known yet are not judged.
+    """
+    try:
+        if width and height:
+            _check_picture(width, height)
+        if seconds is not None:
+            check_duration(seconds, MIN_SEC, longest_video(["marengo3.0"], TODAY))
+    except MediaProblem as problem:
+        return problem
+    return None
+
+
+def _check_picture(width: int, height: int) -> None:
+    """Validate the resolution and the aspect ratio against the limits of the service."""
+    short, long = sorted((width, height))
+    size = f"{width}x{height}"
     if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
         is_low = short < MIN_SIDE
         raise MediaProblem(
@@ -100,7 +131,6 @@ def check_video(probe: Probe, longest: float = OWN_LONGEST) -> None:
             "The aspect ratio of the video is invalid. Please upload a video with aspect ratio between "
             f"1:1 and {MAX_RATIO}:1. Current resolution is {size}.",
         )
-    check_duration(probe.duration_sec, longest=longest)
 
 
 def check_sound(probe: Probe) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -180,7 +181,8 @@ LIMITS: dict[str, Limits] = {
     "marengo2.7": Limits(4, 2 * HOUR, 2 * GB, 360, 3840, 2160),
     "marengo3.0": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
     "marengo3.5": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
-    "tl-local-2": Limits(4, 2 * HOUR, 2 * GB, 360, 5184, 2160),
+    # The lenient engine accepts whatever it can decode.
+    "tl-local-2": Limits(0.5, 2 * HOUR, 2 * GB, 1, 16_384, 16_384, math.inf),
     # The lengths of an analysis without a window. With windows, files may be longer.
     **{
         name: Limits(

@@ -33,6 +33,8 @@ from tl_data.session import Session
 
 log = logging.getLogger("tl_data.ledger")
 
+SERVICE_MODEL = "marengo3.0"  # its limits decide which videos of the embedded engine the service would refuse
+
 
 async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
     """The cached refusal of a content; None if there is none.
@@ -91,6 +93,7 @@ class VideoStatus:
     kept_of: str | None = None  # the video id of this old video
     error: TLDataError | None = None
     header_refusal: MediaRefused | None = None  # the refusal of the file because of its header
+    service_refusal: MediaRefused | None = None  # the embedded engine accepts it, the service would not
 
 
 async def inspect_video(
@@ -283,6 +286,8 @@ async def _measure(session: Session, video: VideoStatus, remote: Remote | None) 
             facts = await facts_of(session.client, video.item.video, remote)
             video.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
+            if session.models is not None and (service_limits := limits_of(SERVICE_MODEL)):
+                video.service_refusal = refusal(facts, service_limits)
         except (MediaRefused, APIError) as error:
             refused = error
         except MissingExtra:

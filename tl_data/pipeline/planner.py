@@ -109,6 +109,11 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
             plan.new += 1
             if video.indexing:
                 plan.bill.add("index", video.seconds)
+    if video.service_refusal is not None and video.state == "new":
+        note = refusal(video, video.service_refusal)
+        plan.service_codes[note.code] = plan.service_codes.get(note.code, 0) + 1
+        if len(plan.service_refused) < MAX_REFUSALS:
+            plan.service_refused.append(note)
     plan.requests += video.requests
     plan.unmeasured += video.state in ("new", "attached") and video.seconds is None
     for analysis in video.analyses:

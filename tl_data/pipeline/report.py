@@ -59,6 +59,9 @@ class Plan:
     refreshed: int = 0  # whose vectors of another model are replaced; counted in `known` or `new` too
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
     codes: dict[str, int] = field(default_factory=dict)  # number of refusals by error code, complete
+    #: The new videos that the embedded engine accepts and the service would refuse: the first thousand.
+    service_refused: list[Refusal] = field(default_factory=list)
+    service_codes: dict[str, int] = field(default_factory=dict)  # their number by error code, complete
     removed: int = 0  # to mark or delete, because the source no longer lists them
     alike: int = 0  # with the ETag and length of another URL, so probably a copy
     unmeasured: int = 0  # of unknown length
@@ -122,6 +125,14 @@ class Plan:
         if self.refused_count > 50:
             counts = Counter(self.codes).most_common()
             lines.append("  all refusals: " + ", ".join(f"{n} x {code}" for code, n in counts))
+        if self.service_codes:
+            number = sum(self.service_codes.values())
+            codes = ", ".join(f"{n} x {code}" for code, n in sorted(self.service_codes.items()))
+            lines.append(
+                f"  {_count(number, 'video')} that the embedded engine accepts would be refused by the "
+                f"service: {codes}"
+            )
+            lines += [f"    {r.who}: {r.message} ({r.code})" for r in self.service_refused[:10]]
         if self.refreshed:
             lines.append(
                 f"  {_count(self.refreshed, 'video')} with new vectors; summaries and chapters are kept"

@@ -52,14 +52,15 @@ def too_wide(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engines(
-    start_engine: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory, film: Path
+    start_engine: Callable[..., Engine], today: Engine, tmp_path_factory: pytest.TempPathFactory, film: Path
 ) -> dict[str, Engine]:
-    """An engine that takes all, with a film to import, and one with a key that takes little."""
+    """An engine that takes all, with a film to import, one with a key that takes little, and today's."""
     folder = tmp_path_factory.mktemp("imports")
     (folder / "film.mp4").write_bytes(film.read_bytes())
     return {
         "open": start_engine("--allow-private", "--media", str(folder)),
         "strict": start_engine("--allow-private", "--api-key", KEY, "--max-video-bytes", "50000"),
+        "today": today,
     }
 
 

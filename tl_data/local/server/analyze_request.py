@@ -19,7 +19,7 @@ from tl_data.local.errors import (
     unknown_parameter,
     unknown_resource,
 )
-from tl_data.local.media_validation import MIN_SEC, check_duration, check_video
+from tl_data.local.media_validation import LENIENT_MIN_SEC, MIN_SEC, check_duration, check_video
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.profiles import Profile
 from tl_data.local.server import references, schema_dialect
@@ -106,6 +106,11 @@ class AnalyzeRequest:
     def limits(self) -> models.TextModel:
         """The limits of the requested model."""
         return models.text_model(self.model())
+
+    @property
+    def shortest(self) -> float:
+        """The shortest video or window in seconds."""
+        return self.limits.shortest if self._engine.profile.strict else LENIENT_MIN_SEC
 
     @property
     def by_segments(self) -> bool:
@@ -273,8 +278,8 @@ class AnalyzeRequest:
 
     def _check_window(self, seconds: float, end: float) -> None:
         limits = self.limits
-        if seconds < limits.shortest - 1e-6:
-            text = f"The window has {seconds:g} seconds; it must have at least {limits.shortest:g}."
+        if seconds < self.shortest - 1e-6:
+            text = f"The window has {seconds:g} seconds; it must have at least {self.shortest:g}."
             raise invalid("end_time", text, end)
         if seconds > limits.longest_task + SLACK_SEC:
             text = f"The window has {seconds:g} seconds; it must have at most {limits.longest_task:g}."
@@ -318,7 +323,7 @@ class AnalyzeRequest:
         longest = limits.longest_sync
         if self._route == "task":
             longest = limits.longest_task if start is None and end is None else limits.longest_file
-        check_duration(seconds, limits.shortest, longest)
+        check_duration(seconds, self.shortest, longest)
         strict = self._engine.profile.strict
         if start is not None and start >= seconds:
             raise invalid("start_time", f"It must be less than the length, {seconds:.2f} seconds.", start)
@@ -370,7 +375,8 @@ class AnalyzeRequest:
 
         def check(probe: Probe) -> None:
             # `check_length` applies the limits of the model to the length.
-            check_video(replace(probe, duration_sec=max(MIN_SEC, probe.duration_sec)), longest=math.inf)
+            length = max(MIN_SEC, probe.duration_sec)
+            check_video(replace(probe, duration_sec=length), self._engine.profile, longest=math.inf)
             try:
                 self.check_length(round(probe.duration_sec, 3))
             except APIProblem as problem:

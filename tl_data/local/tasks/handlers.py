@@ -16,7 +16,13 @@ from pathlib import Path
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem, is_full
-from tl_data.local.media_validation import check_duration, check_sound, check_video, is_image
+from tl_data.local.media_validation import (
+    check_duration,
+    check_sound,
+    check_video,
+    is_image,
+    shortest_video,
+)
 from tl_data.local.models import OWN_LONGEST, embed_options, longest_video
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
 from tl_data.local.rate_limits import RateLimits
@@ -90,7 +96,7 @@ class TaskHandlers:
         self.apply_fault("tasks", row, "validating")
         folder = self._config.folder(row["video_id"])
         probe = await self._source(row, folder, "tasks")
-        check_video(probe, self._longest(row))
+        check_video(probe, self._config.profile, self._longest(row))
         self._rates.consume("index", "Duration", probe.duration_sec / 60)
         if not self._store.change(
             "tasks", row["id"], status="pending", updated_at=now(), duration=round(probe.duration_sec, 3),
@@ -126,7 +132,7 @@ class TaskHandlers:
             evidence = await self._analyze(row, folder)
             seconds = round(evidence.probe.duration_sec, 3)
             if seconds > row["duration"]:  # the header has a shorter duration than the decoded video
-                check_duration(seconds, longest=self._longest(row))
+                check_duration(seconds, shortest_video(self._config.profile), self._longest(row))
                 self._store.change("tasks", task_id, duration=seconds)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
         if not self._mark_ready(row):  # the task or its index was deleted meanwhile
@@ -183,7 +189,7 @@ class TaskHandlers:
         if row["kind"] == "audio":
             check_sound(probe)
         else:
-            check_video(probe, longest)
+            check_video(probe, self._config.profile, longest)
         end = probe.duration_sec if row["end"] is None else row["end"]
         if end > probe.duration_sec + 0.5:
             name = "end_sec" if row["options"] else "video_end_offset_sec"
@@ -194,7 +200,8 @@ class TaskHandlers:
             )
         start = row["start"] or 0.0
         if row["kind"] == "video":
-            check_duration(end - start, min(4.0, row["clip_length"] or 4.0), longest)
+            shortest = shortest_video(self._config.profile)
+            check_duration(end - start, min(shortest, row["clip_length"] or shortest), longest)
         self._rates.consume("embed", "Duration", (end - start) / 60)
         async with self._slots:
             evidence = await self._analyze(row, folder)

@@ -17,7 +17,6 @@ from typing import Any
 
 from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
-from tl_data.local.media_validation import check_video
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.perception.vision.frames import pick
 from tl_data.local.service import Stages
@@ -44,9 +43,7 @@ class InlineVideos:
         self._cache: OrderedDict[str, WriterInput] = OrderedDict()  # by SHA-256, oldest first
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def writer_input(
-        self, video: dict[str, Any], *, check: Callable[[Probe], None] = check_video
-    ) -> WriterInput:
+    async def writer_input(self, video: dict[str, Any], *, check: Callable[[Probe], None]) -> WriterInput:
         """The evidence and frames of a valid `video` object, such as `{"type": "url", "url": ...}`.
 
         Args:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import API, IndexedVideos, problem
+from tests.conftest import Engine
+from tests.local.conftest import API, BOTH, IndexedVideos, problem
 from tests.support import media
 from tests.support.odd_server import OddServer
 
@@ -128,6 +129,24 @@ def test_bad_files_fail_with_the_code(api: API, bin_id: str, name: str, tmp_path
     assert (task["status"], task["error"]["code"]) == ("failed", code)
     assert len(task["error"]["message"]) > 30
     assert "hls" not in task
+
+
+@pytest.mark.parametrize("name", media.OWN)
+def test_odd_sizes_and_lengths_are_taken_and_noted(
+    api: API, bin_id: str, today: Engine, name: str, tmp_path: Path
+) -> None:
+    """The lenient profile says what the service would refuse; the strict one refuses it."""
+    make, code = media.OWN[name]
+    path = make(tmp_path)
+    task = api.settled(api.upload(bin_id, path)["_id"])
+    assert (task["status"], task["service_refusal"]["code"]) == ("ready", code)
+    video = api.get(f"/indexes/{bin_id}/videos/{task['video_id']}").json()
+    assert video["service_refusal"] == task["service_refusal"]
+    vectors = api.get(f"/indexes/{bin_id}/videos/{task['video_id']}?embedding_option=visual").json()
+    assert vectors["embedding"]["video_embedding"]["segments"]
+    with API(today.base_url) as strict:
+        index = strict.new_index(f"refuses {name}", [BOTH[0]])
+        assert strict.settled(strict.upload(index, path)["_id"])["status"] == "failed"
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,10 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
     """
     try:
         probe = await engine.stages.probe(source)
-        (check_video if kind == "video" else check_sound)(probe)
+        if kind == "video":
+            check_video(probe, engine.profile)
+        else:
+            check_sound(probe)
         if probe.duration_sec > MAX_SYNC_SEC:
             text = f"It has {probe.duration_sec:.0f} seconds; the limit of this endpoint is {MAX_SYNC_SEC:g}."
             raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")

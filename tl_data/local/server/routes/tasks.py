@@ -17,7 +17,7 @@ from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.metadata import parse_metadata
 from tl_data.local.server.old_names import TASK, TASK_LIST, refuse_old_names
 from tl_data.local.server.pagination import Listing, split_values
-from tl_data.local.server.routes.videos import hls_to_json, system_metadata
+from tl_data.local.server.routes.videos import hls_to_json, service_refusal, system_metadata
 from tl_data.local.storage.database import Row, Where, new_id, now, stamp
 from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
@@ -46,6 +46,7 @@ def task_state_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """The JSON of the state of a task. Its `error` is an addition of the engine."""
     fields = {name: row[name] for name in ("status", "created_at", "updated_at")}
     fields["system_metadata"] = system_metadata(row)
+    fields |= service_refusal(engine, row)
     return fields | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
 
 

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
+from tl_data.local.media_validation import refusal_of_service
 from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import parse_flag, read_json
@@ -50,6 +51,17 @@ def system_metadata(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
+def service_refusal(engine: Engine, row: Row) -> dict[str, Any]:
+    """The field `service_refusal`: why the service would refuse a video that this profile accepts.
+
+    The field is an addition of the engine. It is absent if the service would accept the video.
+    """
+    if not engine.profile.own_fields or row["duration"] is None:
+        return {}
+    problem = refusal_of_service(row["width"], row["height"], row["duration"])
+    return {"service_refusal": {"code": problem.code, "message": problem.message}} if problem else {}
+
+
 def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     """The JSON of a video as listings contain it."""
     profile, metadata = engine.profile, row["user_metadata"] or {}
@@ -67,6 +79,7 @@ def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     if profile.asset_of_video:
         tasks = engine.store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
         fields["asset_id"] = (tasks[0]["asset_id"] if tasks else None) or row["id"]
+    fields |= service_refusal(engine, row)
     if row["hls_status"]:
         fields["hls"] = _stream_to_json(engine, request, row, [THUMBNAIL])
     return fields
