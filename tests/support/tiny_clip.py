@@ -8,6 +8,7 @@ which nothing else explains is answered by the encoder.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +25,26 @@ WORDS = ("<pad>", "<s>", "</s>", "<unk>", "flamingo", "dog", "a", "photo", "pict
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-def make_clip(folder: Path, layout: Layout = "two files", seed: int = 0) -> Path:
-    """Write the encoder into `folder`."""
+def make_clip(
+    folder: Path, layout: Layout = "two files", seed: int = 0, pictures: Mapping[str, Any] | None = None
+) -> Path:
+    """Write the encoder into `folder`.
+
+    Args:
+        pictures: more words, each with the RGB picture that it describes.
+    """
+    vocabulary = (*WORDS, *(pictures or ()))
     random = np.random.default_rng(seed)
     cell = SIDE // GRID
     eyes = random.normal(0, 1, (3 * GRID * GRID, DIMENSION)).astype(np.float32)
-    words = random.normal(0, 1, (len(WORDS), DIMENSION)).astype(np.float32)
+    words = random.normal(0, 1, (len(vocabulary), DIMENSION)).astype(np.float32)
     pink = (np.array(PINK, np.float32) / 255 - MEAN) / STD
     words[WORDS.index("flamingo")] = np.repeat(pink, GRID * GRID).astype(np.float32) @ eyes * 20
     words[:4] = 0  # marks of the tokenizer say nothing
+    cells_of = {word: _cells(picture) for word, picture in (pictures or {}).items()}
+    for word, seen in cells_of.items():
+        others = np.mean([other for name, other in cells_of.items() if name != word], axis=0)
+        words[vocabulary.index(word)] = (seen - others).astype(np.float32) @ eyes * 20
     siglip = layout == "siglip"
     length: int | str = 16 if siglip else "length"
     names = ("pooler_output", "pooler_output") if siglip else ("image_embeds", "text_embeds")
@@ -68,8 +80,15 @@ def make_clip(folder: Path, layout: Layout = "two files", seed: int = 0) -> Path
     else:
         _save(place / "vision_model.onnx", vision, [picture], out[:1], see)
         _save(place / "text_model.onnx", text, given, out[1:], read)
-    _configure(folder, siglip)
+    _configure(folder, siglip, vocabulary)
     return folder
+
+
+def _cells(picture: Any) -> Any:
+    """What the encoder sees of an RGB picture: the mean of each cell of the grid, channel by channel."""
+    side = picture.shape[0] // GRID
+    scaled = (picture.astype(np.float32) / 255 - MEAN[0]) / STD[0]
+    return scaled.reshape(GRID, side, GRID, side, 3).mean((1, 3)).transpose(2, 0, 1).reshape(-1)
 
 
 def _save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: list[Any]) -> None:
@@ -79,7 +98,7 @@ def _save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], w
     onnx.save(model, str(path))
 
 
-def _configure(folder: Path, siglip: bool) -> None:
+def _configure(folder: Path, siglip: bool, vocabulary: tuple[str, ...]) -> None:
     config: dict[str, Any] = {"model_type": "clip", "projection_dim": DIMENSION}
     config["text_config"] = {"max_position_embeddings": 16}
     frame: dict[str, Any] = {"size": {"shortest_edge": SIDE}, "do_center_crop": True}
@@ -90,7 +109,7 @@ def _configure(folder: Path, siglip: bool) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "preprocessor_config.json").write_text(json.dumps(frame))
     (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
-    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]

