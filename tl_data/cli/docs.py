@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
-from tl_data.cli import stubs
+from tl_data.cli import stubs, unity
 from tl_data.cli.operations import operations
 from tl_data.cli.site import site_pages
 from tl_data.functions import FUNCTIONS, TABLES
@@ -54,6 +54,7 @@ def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
     generated = {
         "sql/functions.sql": _sql_page(),
         "sql/tables.sql": _tables_page(),
+        "sql/unity_catalog.sql": unity.page(),
         "sql/README.md": _reference(),
         "tl_data/backends/python.pyi": stubs.page(),
     }
