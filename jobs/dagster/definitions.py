@@ -1,8 +1,13 @@
-"""The jobs as definitions of Dagster: `dagster dev -f definitions.py`.
+"""The jobs as assets of Dagster: `dagster dev -f definitions.py`.
 
 TL_JOBS names the folder of the job files, TL_DATA the program (`tl-data` on the path by default), which may
-be in an environment of its own: these definitions import nothing of it. `submit` and `collect` are jobs with
-schedules of their own, so that nothing runs and waits between them.
+be in an environment of its own: these definitions import nothing of it. `catalog_submit` and
+`catalog_collect` have schedules of their own, so that nothing runs and waits between them.
+
+The assets are what the jobs write: `catalog` (the tables of videos, clips, vectors and texts),
+`alerts` and `digest`. Each materialization has the counts, the price and the rows of its
+run as metadata; and where TL_VIEW_URL is the address of a running `tl-data view`, as it prints it, links to
+the poster and the page of the video that was written last.
 """
 
 import json
@@ -10,51 +15,97 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
 from dagster import (
+    AssetExecutionContext,
+    AssetsDefinition,
     Definitions,
     Failure,
-    In,
     JobDefinition,
+    MaterializeResult,
     MetadataValue,
-    Nothing,
-    OpDefinition,
     OpExecutionContext,
-    Out,
     RetryRequested,
     ScheduleDefinition,
+    asset,
+    define_asset_job,
     job,
     op,
 )
 
-#: Annotations are read while the ops are made: no `from __future__ import annotations` here.
+#: Annotations are read while ops and assets are made: no `from __future__ import annotations` here.
 JOBS = Path(os.environ.get("TL_JOBS", "/srv/jobs"))
-SHOWN = ("rows", "submitted", "reused", "failed", "video_minutes", "price", "paid_twice", "digest")
+COUNTS = (
+    *("rows", "distinct_videos", "unchanged", "submitted"),
+    *("reused", "failed", "new_failures", "paid_twice"),
+)
+SUMS = ("video_minutes", "price")
+TEXTS = ("run_id", "status", "currency", "model", "digest")
 
 
-def tl_data(name: str, verb: str, file: str) -> OpDefinition:
-    """An op that runs `tl-data VERB FILE` and keeps its numbers as metadata."""
+def tl_data(context: OpExecutionContext | AssetExecutionContext, verb: str, file: str) -> dict[str, Any]:
+    """Run `tl-data VERB FILE`; the numbers of the run as metadata.
 
-    @op(name=name, ins={"after": In(Nothing)}, out=Out(Nothing))
-    def run(context: OpExecutionContext) -> None:
-        program = shlex.split(os.environ.get("TL_DATA", "tl-data"))
-        command = [*program, verb, str(JOBS / f"{file}.toml"), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-        facts = json.loads(done.stdout) if done.stdout.strip() else {}
-        context.add_output_metadata({n: MetadataValue.text(str(facts[n])) for n in SHOWN if n in facts})
-        said = f"tl-data {verb} {file} ended with exit code {done.returncode}"
-        if done.returncode == 3:  # stopped at a limit or by trouble: once more may help
-            raise RetryRequested(max_retries=2, seconds_to_wait=1200) from Failure(said)
-        if done.returncode:
-            raise Failure(said, allow_retries=False)
-        context.log.info(said)
+    Raises:
+        RetryRequested: exit code 3, but neither the budget nor the failures stopped the run.
+        Failure: another exit code than 0; it is not tried again.
+    """
+    program = shlex.split(os.environ.get("TL_DATA", "tl-data"))
+    command = [*program, verb, str(JOBS / f"{file}.toml"), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    facts = json.loads(done.stdout) if done.stdout.strip() else {}
+    numbers = metadata(facts)
+    ended = f"tl-data {verb} {file} ended with exit code {done.returncode}"
+    context.log.info(ended)
+    if done.returncode:
+        failure = Failure(ended, metadata=numbers, allow_retries=False)
+        if done.returncode == 3 and facts.get("status") not in ("budget", "failures"):
+            raise RetryRequested(max_retries=2, seconds_to_wait=1200) from failure
+        raise failure
+    return numbers
 
-    return run
+
+def metadata(facts: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a run as metadata of Dagster."""
+    known = {name: facts[name] for name in (*COUNTS, *SUMS, *TEXTS) if facts.get(name) is not None}
+    shown: dict[str, Any] = {name: MetadataValue.int(int(known[name])) for name in COUNTS if name in known}
+    shown |= {name: MetadataValue.float(float(known[name])) for name in SUMS if name in known}
+    shown |= {name: MetadataValue.text(str(known[name])) for name in TEXTS if name in known}
+    if "rows" in known:
+        shown["dagster/row_count"] = MetadataValue.int(int(known["rows"]))
+    if facts.get("tables"):
+        shown["tables"] = MetadataValue.json(facts["tables"])  # how SQL reads each table
+    if isinstance(alerts := facts.get("alerts"), dict):
+        shown["alerts"] = MetadataValue.json(alerts)
+    view, latest = os.environ.get("TL_VIEW_URL", ""), facts.get("latest")
+    if view and latest:
+        parts = urlsplit(view)
+        query = (f"{parts.query}&" if parts.query else "") + urlencode({"id": latest})
+        path = f"{parts.path.rstrip('/')}/poster"
+        poster = parts._replace(path=path, query=query, fragment="").geturl()
+        shown["newest video"] = MetadataValue.url(f"{view.partition('#')[0]}#video={quote(latest, safe='')}")
+        shown["poster"] = MetadataValue.url(poster)
+    return shown
+
+
+def table(name: str, file: str, verb: str = "run", after: tuple[str, ...] = ()) -> AssetsDefinition:
+    """An asset that a job writes."""
+
+    @asset(name=name, deps=list(after), group_name="tl_data", kinds={"tl_data", "deltalake"})
+    def made(context: AssetExecutionContext) -> MaterializeResult:
+        return MaterializeResult(metadata=tl_data(context, verb, file))
+
+    return made
 
 
 def alone(name: str, verb: str, file: str) -> JobDefinition:
-    """A job of one op."""
-    one = tl_data(f"{name}_op", verb, file)
+    """A job of one op, which writes no table."""
+
+    @op(name=f"{name}_op")
+    def one(context: OpExecutionContext) -> None:
+        context.add_output_metadata(tl_data(context, verb, file))
 
     @job(name=name)
     def made() -> None:
@@ -63,18 +114,23 @@ def alone(name: str, verb: str, file: str) -> JobDefinition:
     return made
 
 
+catalog = table("catalog", "nightly_catalog", "collect")
+alerts = table("alerts", "saved_search_alerts", after=("catalog",))
+digest = table("digest", "weekly_digest", after=("catalog", "alerts"))
+
 submit = alone("catalog_submit", "submit", "nightly_catalog")
-collect = alone("catalog_collect", "collect", "nightly_catalog")
-alerts = alone("saved_search_alerts", "run", "saved_search_alerts")
-digest = alone("weekly_digest", "run", "weekly_digest")
 refresh = alone("refresh_embeddings", "run", "refresh_embeddings")  # started by hand: see its plan first
+collect = define_asset_job("catalog_collect", selection=[catalog])
+search = define_asset_job("saved_search_alerts", selection=[alerts])
+page = define_asset_job("weekly_digest", selection=[digest])
 
 definitions = Definitions(
-    jobs=[submit, collect, alerts, digest, refresh],
+    assets=[catalog, alerts, digest],
+    jobs=[submit, collect, search, page, refresh],
     schedules=[
         ScheduleDefinition(job=submit, cron_schedule="0 22 * * *"),
         ScheduleDefinition(job=collect, cron_schedule="0 5 * * *"),
-        ScheduleDefinition(job=alerts, cron_schedule="0 6 * * *"),
-        ScheduleDefinition(job=digest, cron_schedule="0 7 * * 1"),
+        ScheduleDefinition(job=search, cron_schedule="0 6 * * *"),
+        ScheduleDefinition(job=page, cron_schedule="0 7 * * 1"),
     ],
 )

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -73,6 +74,15 @@ class Airflow:
             assert time.monotonic() < deadline, (runs, tasks)
             time.sleep(5)
 
+    def links(self, dag: str, run: str, task: str) -> dict[str, str]:
+        """The links of a task, as the scheduler's database has them."""
+        with sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True) as db:
+            rows = db.execute(
+                "SELECT key, value FROM xcom WHERE dag_id = ? AND run_id = ? AND task_id = ?",
+                (dag, run, task),
+            ).fetchall()
+        return {key: json.loads(value) for key, value in rows if key.startswith("_link_")}
+
     def close(self) -> None:
         """End it and all that it started."""
         os.killpg(self.process.pid, signal.SIGTERM)
@@ -104,6 +114,7 @@ def airflow(folder: Path, variables: dict[str, str], tmp_path: Path) -> Iterator
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__API__WORKERS": "1",
         "TL_POLL_SECONDS": "5",
+        "TL_VIEW_URL": "http://127.0.0.1:9/token/",
     }
     started = Airflow(python.parent / "airflow", environment, home)
     try:
@@ -118,6 +129,9 @@ def test_runs_are_green_when_all_is_in_and_red_when_something_failed(airflow: Ai
         "success",
         {"catalog": "success", "alerts": "success", "any_failure": "skipped"},
     )
+    links = airflow.links("nightly_catalog", "good", "catalog")
+    assert links["_link_PosterLink"] == "http://127.0.0.1:9/token/poster?id=1"
+    assert links["_link_RunsLink"] == "http://127.0.0.1:9/token/#runs"
     with (folder / "videos.csv").open("a") as rows:
         rows.write("2,http://127.0.0.1:9/none.mp4\n")
     state, tasks = airflow.run("nightly_catalog", "bad")

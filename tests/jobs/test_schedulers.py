@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +96,8 @@ except TaskDeferred as deferred:
 
     event = asyncio.run(fired())
     numbers["catalog"] = nightly.get_task("catalog").collect({}, event=event, **after)
+links = {link.name: link.get_link(nightly.get_task("catalog"), ti_key=None)
+    for link in nightly.get_task("catalog").operator_extra_links}
 numbers["alerts"] = nightly.get_task("alerts").execute({})
 job = Path(sys.argv[2], "weekly_digest.toml")
 job.write_text(job.read_text().replace("days", "dayz"))
@@ -110,6 +113,7 @@ print(json.dumps({
     "rules": {t.task_id: t.trigger_rule for t in nightly.tasks},
     "event": event,
     "numbers": numbers,
+    "links": links,
     "raised": raised,
 }))
 """
@@ -117,8 +121,14 @@ print(json.dumps({
 
 def test_airflow_loads_the_dags_and_runs_the_tasks(folder: Path, variables: dict[str, str]) -> None:
     python = python_with("airflow-3.3", *AIRFLOW)
+    variables |= {"TL_VIEW_URL": "http://127.0.0.1:9/token/"}
     said = said_by(python, AIRFLOW_SCRIPT, variables, folder, str(folder / "airflow"), str(folder))
     assert said["errors"] == {}
+    assert said["links"] == {
+        "Poster of the newest video": "http://127.0.0.1:9/token/poster?id=1",
+        "Newest video": "http://127.0.0.1:9/token/#video=1",
+        "Runs and counts": "http://127.0.0.1:9/token/#runs",
+    }
     assert said["order"] == {
         "nightly_catalog": ["catalog", "alerts", "any_failure"],
         "weekly_digest": ["digest"],
@@ -137,6 +147,7 @@ def test_airflow_loads_the_dags_and_runs_the_tasks(folder: Path, variables: dict
 
 DAGSTER_SCRIPT = """
 import json, sys
+from pathlib import Path
 from dagster import DagsterInstance, load_definitions_from_module
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("definitions", sys.argv[1])
@@ -144,7 +155,7 @@ module = module_from_spec(spec)
 spec.loader.exec_module(module)
 given = module.definitions
 given.get_repository_def().load_all_definitions()
-done, numbers = {}, {}
+done, numbers, assets = {}, {}, {}
 for name in ("catalog_submit", "catalog_collect", "saved_search_alerts"):
     with DagsterInstance.ephemeral() as instance:
         result = given.resolve_job_def(name).execute_in_process(instance=instance, raise_on_error=False)
@@ -152,7 +163,20 @@ for name in ("catalog_submit", "catalog_collect", "saved_search_alerts"):
     for event in result.all_node_events:
         if event.is_successful_output:
             numbers[name] = {k: v.value for k, v in event.step_output_data.metadata.items()}
-print(json.dumps({"done": done, "numbers": numbers,
+    for event in result.get_asset_materialization_events():
+        made = event.materialization
+        assets[made.asset_key.to_user_string()] = {k: v.value for k, v in made.metadata.items()}
+    if name == "catalog_collect":
+        Path(sys.argv[2], "videos.csv").unlink()
+        with DagsterInstance.ephemeral() as instance:
+            result = given.resolve_job_def(name).execute_in_process(instance=instance, raise_on_error=False)
+        done["without source"] = result.success
+        failures = [e for e in result.all_events if e.is_step_failure]
+        done["failure"] = failures[0].step_failure_data.error.message
+graph = given.get_repository_def().asset_graph
+print(json.dumps({"done": done, "numbers": numbers, "assets": assets,
+    "after": {k.to_user_string(): sorted(p.to_user_string() for p in graph.get(k).parent_keys)
+        for k in graph.get_all_asset_keys()},
     "schedules": {s.job_name: s.cron_schedule for s in given.get_repository_def().schedule_defs}}))
 """
 
@@ -160,10 +184,24 @@ print(json.dumps({"done": done, "numbers": numbers,
 def test_dagster_loads_the_definitions_and_runs_the_jobs(folder: Path, variables: dict[str, str]) -> None:
     python = python_with("dagster-1.13", *DAGSTER)
     file = str(folder / "dagster" / "definitions.py")
-    said = said_by(python, DAGSTER_SCRIPT, variables, folder, file)
-    assert said["done"] == {"catalog_submit": True, "catalog_collect": True, "saved_search_alerts": True}
-    assert said["numbers"]["catalog_submit"]["submitted"] == "1"  # type: ignore[index]
-    assert set(said["schedules"]) == {  # type: ignore[arg-type]
+    variables |= {"TL_VIEW_URL": "http://127.0.0.1:9/token/"}
+    said: Any = said_by(python, DAGSTER_SCRIPT, variables, folder, file, str(folder))
+    done = said["done"]
+    assert [done[name] for name in ("catalog_submit", "catalog_collect", "saved_search_alerts")] == [True] * 3
+    assert (done["without source"], "exit code 2" in done["failure"]) == (False, True)
+    assert said["numbers"]["catalog_submit"]["submitted"] == 1
+    assert said["after"] == {
+        "catalog": [],
+        "alerts": ["catalog"],
+        "digest": ["alerts", "catalog"],
+    }
+    catalog = said["assets"]["catalog"]
+    assert (catalog["rows"], catalog["dagster/row_count"], catalog["failed"]) == (1, 1, 0)
+    assert catalog["poster"] == "http://127.0.0.1:9/token/poster?id=1"
+    assert catalog["newest video"] == "http://127.0.0.1:9/token/#video=1"
+    assert set(catalog["tables"]) >= {"videos", "clips", "vectors"}
+    assert "alerts" in said["assets"]["alerts"]
+    assert set(said["schedules"]) == {
         "catalog_submit",
         "catalog_collect",
         "saved_search_alerts",

@@ -280,6 +280,7 @@ def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
         with shown() as progress:
             report = _or_exit(lambda: getattr(pipeline, verb)(job, progress=progress))
         facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
+        facts["latest"] = report.latest
         facts["errors"] = [asdict(error) for error in report.errors]
         codes.append(report.exit_code)
         if not as_json:

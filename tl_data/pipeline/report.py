@@ -174,6 +174,7 @@ class Report:
     ended_at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> SQL expression that reads it
     errors: list[Refusal] = field(default_factory=list)  # the first hundred
+    latest: str | None = None  # the source key of a video that this run wrote last
     left_behind: str = ""  # after a refresh: a sentence about remaining vectors of another model
 
     @property

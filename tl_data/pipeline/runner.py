@@ -430,6 +430,7 @@ class Run:
         self._drop_replaced(item, video_id, content_key)
         rows = video_rows(video, record, self.session.vectors_by, names, self.job)
         self._commits.video(rows)
+        self.report.latest = next(iter(item.keys), None)
         self._fail_outputs(video, created.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 

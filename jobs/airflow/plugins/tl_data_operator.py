@@ -7,7 +7,9 @@ environment of its own (TL_DATA names it): nothing of it is imported here.
 
 While the platform works, no worker is held: the trigger asks `tl-data status --platform` every few minutes,
 and ends the wait when none of the job's submitted tasks is unfinished. A task that Airflow starts again
-attaches to what was submitted; nothing is paid twice. What the exit codes mean:
+attaches to what was submitted; nothing is paid twice. Where TL_VIEW_URL is the address of a running
+`tl-data view`, as it prints it, the task has links: the poster of the video that was written last, its page,
+and the runs with their counts. What the exit codes mean:
 
     0  the numbers of the run are the task's result (XCom)
     1  a video failed that had not failed alike before: the task fails and is not tried again; the rest is in
@@ -25,8 +27,10 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
 
-from airflow.sdk import BaseOperator
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -40,6 +44,7 @@ SHOWN = (
     "new_failures",
     "video_minutes",
     "price",
+    "latest",
 )
 MEANINGS = {
     1: "some videos failed for the first time, the others are in: see the table errors",
@@ -54,6 +59,54 @@ def program() -> list[str]:
     return shlex.split(os.environ.get("TL_DATA", "tl-data"))
 
 
+def link(page: str, latest: str | None) -> str:
+    """The address of a page of the viewer; "" without TL_VIEW_URL, or without a video that it is about.
+
+    Args:
+        page: poster, video or runs.
+        latest: the source key of the video that the run wrote last.
+    """
+    view = os.environ.get("TL_VIEW_URL", "")
+    if not view or (page != "runs" and latest is None):
+        return ""
+    if page == "poster":
+        parts = urlsplit(view)
+        query = f"{parts.query}&" if parts.query else ""
+        path = f"{parts.path.rstrip('/')}/poster"
+        return parts._replace(path=path, query=query + urlencode({"id": latest}), fragment="").geturl()
+    return f"{view.partition('#')[0]}#{page}" + (f"={quote(str(latest), safe='')}" if page == "video" else "")
+
+
+class PosterLink(BaseOperatorLink):
+    """The poster of the video that the run wrote last."""
+
+    name = "Poster of the newest video"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address; "" before the end of the task."""
+        return link("poster", getattr(operator, "facts", {}).get("latest"))
+
+
+class VideoLink(BaseOperatorLink):
+    """The page of that video: player, chapters, clips."""
+
+    name = "Newest video"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address; "" before the end of the task."""
+        return link("video", getattr(operator, "facts", {}).get("latest"))
+
+
+class RunsLink(BaseOperatorLink):
+    """The runs with their counts and prices."""
+
+    name = "Runs and counts"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The address."""
+        return link("runs", None)
+
+
 class TlDataOperator(BaseOperator):
     """Run a job: submit, wait without a worker, collect.
 
@@ -65,6 +118,8 @@ class TlDataOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job",)
+    operator_extra_links = (PosterLink(), VideoLink(), RunsLink())
+    facts: dict[str, Any] = {}  # noqa: RUF012 - replaced for each run, which is a process of its own
 
     def __init__(
         self,
@@ -104,6 +159,7 @@ class TlDataOperator(BaseOperator):
 
     def _do(self, verb: str) -> dict[str, Any]:
         code, facts = self._call(verb)
+        self.facts = facts  # for the links
         if code:
             self._fail(verb, code, facts)
         return facts
@@ -154,3 +210,10 @@ class TasksReady(BaseTrigger):
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
         return int(json.loads(out)["unfinished"]) if process.returncode == 0 else -1
+
+
+class TlDataPlugin(AirflowPlugin):
+    """Tells the web server which links tasks have."""
+
+    name = "tl_data"
+    operator_extra_links = [PosterLink(), VideoLink(), RunsLink()]  # noqa: RUF012 - as Airflow declares it
