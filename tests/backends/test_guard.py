@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,17 @@ import pytest
 import tl_data
 from tests.support.library import Library
 from tl_data.billing import Prices
-from tl_data.guard import DEFAULT_BUDGET, MOST_TOKENS, Limits, limits_of
+from tl_data.guard import (
+    DEFAULT_BUDGET,
+    MOST_TOKENS,
+    Limits,
+    LocalReservations,
+    Quote,
+    Reservations,
+    SharedReservations,
+    limits_of,
+)
+from tl_data.object_store import Storage
 from tl_data.settings import Settings
 
 ROOT = Path(tl_data.__file__).parent
@@ -71,6 +82,22 @@ def test_earlier_batches_count_and_equal_rows_do_not(
     again = f"SELECT count({form}('{form} ' || (i // 256))) FROM range(4096) r(i)"
     assert con.sql(again).fetchall() == [(4096,)], "a statement of its own, and eight answers are there"
     assert paid(library) == before + 16
+
+
+def test_two_batches_at_once_at_the_border_of_one_budget(tmp_path: Path) -> None:
+    """Of eight processes that reserve five calls each, with a limit of twelve, two succeed."""
+
+    async def main(reservations: list[Reservations]) -> tuple[list[str | None], tuple[int, float]]:
+        quote, limits = Quote(calls=5, price=0.5), Limits(1.2, 12)
+        names = await asyncio.gather(*(r.reserve("statement", quote, limits) for r in reservations))
+        return names, await reservations[0].total("statement")
+
+    local = LocalReservations()
+    shared = [SharedReservations(Storage(str(tmp_path / "ledger"))) for _ in range(8)]
+    for reservations in ([local] * 8, shared):
+        names, total = asyncio.run(main(list(reservations)))
+        assert sum(name is not None for name in names) == 2
+        assert total == (10, 1.0)
 
 
 def test_a_guard_of_nothing_gives_what_the_ledger_has(
