@@ -361,7 +361,7 @@ class Analyses:
         """Run all parts of a request, from the ledger or by calls. Errors are in the result.
 
         Args:
-            batched: whether a video that is an asset may be analysed in a batch with other requests.
+            batched: whether a video that is an asset may be analyzed in a batch with other requests.
         """
         generation = await self._client.account_generation()
         result = TextResult(request)

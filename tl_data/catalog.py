@@ -221,7 +221,7 @@ def function(
     options: tuple[Parameter, ...] = (),
     **takes: pa.DataType,
 ) -> Callable[[Run], Function]:
-    """Declare an async function of (session, arguments..., **options) as part of the surface.
+    """Declare an async function of (session, arguments..., **options) as a function of the catalog.
 
     Args:
         gives: the Arrow type of the value of one row.
@@ -243,7 +243,7 @@ def function(
 def table(
     schema: pa.Schema, *, example: Mapping[str, Any], offline: bool = False, **takes: pa.DataType
 ) -> Callable[[Pages], Table]:
-    """Declare an async generator of pages of rows as a listing of the surface.
+    """Declare an async generator of pages of rows as a listing of the catalog.
 
     Args:
         schema: the columns of the rows.

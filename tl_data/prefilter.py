@@ -3,7 +3,7 @@
 The cosine of a clip's vector and the condition's vector separates most clips that fulfil the condition from
 most that do not. Where the border is depends on the condition. So the first answers of the model (200, see
 the setting `prefilter_sample`) calibrate two thresholds: clips below the lower one are false, clips above the
-upper one are true, and the model is asked about the others. `benchmarks/prefilter.py` measures the loss.
+upper one are true, and the model judges the others. `benchmarks/prefilter.py` measures the loss.
 
 A calibration belongs to one session and one condition. Other processes, such as Spark's workers, calibrate
 on their own; they share the answers of the model through the ledger.
@@ -27,10 +27,10 @@ from tl_data.usage import current
 
 #: Further answers after which an impossible calibration is tried again.
 STEP = 50
-#: Least number of true answers, and of false ones, in a calibration.
+#: Minimum number of true answers, and of false ones, in a calibration.
 LEAST = 5
-#: Expected share of the true clips that each threshold decides wrongly. A missed or a false one per hundred
-#: true ones costs about half a point of F1.
+#: Expected number of wrong decisions of each threshold per true clip. One missed or false clip per hundred
+#: true clips reduces F1 by about half a point.
 ERRORS = 0.01
 #: Largest number of conditions whose calibrations a session keeps.
 CONDITIONS = 100
@@ -65,7 +65,7 @@ class Calibration:
         return STEP - (self.answers - self.sample) % STEP
 
     def add(self, similarity: float, answer: bool) -> None:
-        """Add an answer of the model. After the calibration it is ignored: only doubtful clips are asked."""
+        """Add an answer of the model. Later answers are about doubtful clips only, and are ignored."""
         if self.thresholds is not None:
             return
         (self._true if answer else self._false).append(similarity)
@@ -91,9 +91,9 @@ def thresholds_of(true: Sequence[float], false: Sequence[float]) -> tuple[float,
     if len(true) < LEAST or len(false) < LEAST:
         return None
     low = _quantile(true, ERRORS)
-    # As many false clips may pass as true ones are lost.
+    # The number of false clips above the upper threshold may equal that of true clips below the lower one.
     high = -_quantile([-value for value in false], min(0.5, ERRORS * len(true) / len(false)))
-    # Crossed thresholds: the sample separates the two. The clips between them stay doubtful.
+    # If low > high, the sample separates true and false clips. The clips between the two stay doubtful.
     return (low, high) if low < high else (high, low)
 
 
@@ -126,7 +126,7 @@ class Prefilter:
         self._session, self._condition = weakref.proxy(session), condition
         self._vector: list[float] | None = None
         self._embedding = asyncio.Lock()
-        self._asked = 0  # rows of the sample that wait for their answer
+        self._asked = 0  # running calls whose answers belong to the sample
         self._changed = asyncio.Event()
 
     async def vector(self) -> list[float]:
@@ -146,7 +146,7 @@ class Prefilter:
     async def answer(self, vector: Sequence[float], ask: Callable[[], Awaitable[bool | None]]) -> bool | None:
         """The answer for a clip: by its vector, or by `ask`.
 
-        Rows that come while the sample is being asked wait for the calibration.
+        While the answers of the sample are pending, further rows wait for the calibration.
 
         Raises:
             SchemaMismatch: the vector has another length than that of the condition.

@@ -693,7 +693,7 @@ class Session:
             pause = min(self.settings.poll_interval, pause * 1.5)
 
     async def batches_texts(self) -> bool:
-        """Whether assets are analysed in batches: on an account of today, if the model supports batches."""
+        """Whether assets are analyzed in batches: on an account of today, if the model supports batches."""
         model = text_model(self.analyze_model)
         return (
             model is not None
@@ -720,7 +720,7 @@ class Session:
             for result in await session.analyze_many(requests):
                 result.answers[0]["summary"], result.errors   # by the index of the part
 
-        Batches need assets. A video with only a URL is analysed by a separate task, unless `asset_ref`
+        Batches need assets. A video with only a URL is analyzed by a separate task, unless `asset_ref`
         uploads it as an asset.
         """
         refs = await asyncio.gather(*(self._with_asset(request.video) for request in requests))

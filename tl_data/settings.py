@@ -110,7 +110,7 @@ class Settings:
     text_key: str | None = field(default=None, repr=False)  # API key of text_url, if it needs one
     sql_budget: float | None = None  # cost limit of one SQL statement; None: 10 with a key; inf: none
     sql_max_calls: int | None = None  # maximum number of paid calls of one SQL statement; None: no limit
-    prefilter_sample: int = 200  # answers that calibrate a condition of tl_filter with vectors
+    prefilter_sample: int = 200  # clips judged by the model before tl_filter decides others by vectors
     signed_url_hours: float = 12.0  # how long a signed URL of an object in a bucket is valid
     signing_parameters: str = ""  # further parameters of signatures, as "sid, -token"; -name excludes one
     http_headers: str | None = None  # TOML file with HTTP headers by host, for videos that need credentials

@@ -86,7 +86,7 @@ def test_a_job_waits_for_the_next_hour_by_default(make_job: MakeJob, monkeypatch
 def test_what_waits_for_its_limit_holds_up_nothing_else(
     put: Put, make_job: MakeJob, start_engine: Callable[..., Engine]
 ) -> None:
-    """Two tasks in 20 s are allowed, and one call in flight: both are analysed while the third one waits."""
+    """Two tasks in 20 s are allowed, and one call in flight: both are analyzed while the third one waits."""
     own = start_engine("--allow-private")
     # The first video takes as long as the models take to load: it must not use up the 20 seconds.
     elsewhere = connect(make_job([], settings={"base_url": own.base_url, "index": "warm"}).load_settings())

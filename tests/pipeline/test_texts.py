@@ -25,8 +25,8 @@ def test_the_plan_of_all_outputs_is_the_bill(account: Account) -> None:
     each = 1 + (1 if account.today else 4)  # indexing, and one analysis or two summaries, a gist, chapters
     assert planned.calls == done.calls == 4 * each
     assert planned.video_minutes == done.video_minutes
-    analysed = {n: u.video_us for n, u in planned.bill.operations.items()}
-    assert analysed == {n: u.video_us for n, u in done.bill.operations.items()}
+    analyzed = {n: u.video_us for n, u in planned.bill.operations.items()}
+    assert analyzed == {n: u.video_us for n, u in done.bill.operations.items()}
     assert planned.price == pytest.approx(done.bill.price(done.prices, tokens=False), rel=1e-12)
     assert done.bill.output_tokens <= planned.output_tokens_at_most
     lake = Lake(job.folder)

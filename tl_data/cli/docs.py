@@ -22,7 +22,7 @@ from tl_data.functions import FUNCTIONS, TABLES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Number of functions from which on an option is described once for all of them.
+#: An option that at least this many functions have is described once, before the functions.
 SHARED = 4
 
 _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.\n"
@@ -154,14 +154,14 @@ def _reference() -> str:
         "on the command line (`tl-data search`). Arguments with a default are passed by name:\n"
         "`max_hits => 5`.\n\n"
         "`try_tl_...` gives `struct(value, error, usage, provenance)` and never fails the statement;\n"
-        "exactly one of value and error is set, and both are NULL for a NULL input. The plain form\n"
-        "finishes the rows in flight, keeps what was paid for, and then fails with a message that names\n"
-        "the row and the next step.\n\n"
+        "for a NULL input both value and error are NULL, and otherwise exactly one of them is set. If a row\n"
+        "fails, the plain form waits for the calls that are running, stores their results, and then fails\n"
+        "with a message that names the row and the next step.\n\n"
         "**The price of a statement.** A backend calls a function for whole batches of rows, even if the\n"
         "statement has a LIMIT: select the rows first.\n\n"
         "```sql\n"
         "SELECT q.url, c.title FROM (SELECT url FROM videos LIMIT 5) q, LATERAL tl_chapters(q.url) c;\n"
-        "SELECT * FROM tl_estimate('chapters', (SELECT array_agg(url) FROM videos));  -- pays nothing\n"
+        "SELECT * FROM tl_estimate('chapters', (SELECT array_agg(url) FROM videos));  -- costs nothing\n"
         "SELECT * FROM tl_usage();  -- what this process has paid (DuckDB)\n"
         "```\n\n"
         "A statement fails before it pays more than its guard allows: `tl_data.register(con, budget=2.5,\n"
@@ -188,7 +188,7 @@ def _section(record: Function | Table) -> str:
     if record.detail:
         lines += ["", record.detail]
     if isinstance(record, Function) and record.durable:
-        lines += ["", "Costs minutes or tokens: kept in the ledger and never paid twice."]
+        lines += ["", "Its results cost minutes or tokens. They are stored in the ledger and not paid twice."]
     lines += [
         "",
         "```sql",

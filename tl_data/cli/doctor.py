@@ -106,7 +106,7 @@ def _settings() -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    """Check the model of each stage of the embedded engine, and whether other models analysed videos."""
+    """Check the model of each stage of the embedded engine, and whether other models analyzed videos."""
     if settings.embedded:
         models = _engine_models(settings)
     elif settings.base_url and is_loopback(settings.base_url):
@@ -131,7 +131,7 @@ def _models(settings: Settings) -> list[Finding]:
     if (outdated := models.get("reindex")) and outdated["videos"]:
         former_models = ", ".join(outdated["by_model"])
         description = (
-            f"{outdated['videos']} videos, {outdated['video_minutes']:.2f} video minutes were analysed by "
+            f"{outdated['videos']} videos, {outdated['video_minutes']:.2f} video minutes were analyzed by "
             f"{former_models}, not by {outdated['model']}"
         )
         findings.append(Finding("reindex", "missing", description, "tl-data reindex"))

@@ -139,7 +139,7 @@ def status(file: str, platform: bool, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="only print what it would do")
 @_JSON
 def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
-    """Reanalyse the videos that the embedded engine analysed with other models or in an earlier version.
+    """Reanalyze the videos that the embedded engine analyzed with other models or in an earlier version.
 
     Use it after a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all videos
     are up to date, 1 some videos failed.
@@ -147,9 +147,9 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     \b
     INDEX: name or id of an index [default: every index]
     """
-    from tl_data.cli.reindex import reindex as reanalyse
+    from tl_data.cli.reindex import reindex as reanalyze
 
-    result = reanalyse(index, dry_run=dry_run)
+    result = reanalyze(index, dry_run=dry_run)
     _print(result.lines(dry_run), asdict(result), as_json)
     sys.exit(ExitCode.FAILED if result.failed and not dry_run else 0)
 

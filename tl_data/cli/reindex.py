@@ -26,13 +26,13 @@ Json = dict[str, Any]
 
 @dataclass
 class Reindexing:
-    """The videos that other models or an earlier version analysed, and the result of their reanalysis."""
+    """The videos that other models or an earlier version analyzed, and the result of their reanalysis."""
 
     model: str  # the active model
     videos: int
     video_minutes: float
     by_model: dict[str, float]  # minutes by former model or version
-    done: int = 0  # reanalysed videos
+    done: int = 0  # reanalyzed videos
     seconds: float = 0.0
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message
 
@@ -40,20 +40,20 @@ class Reindexing:
         """The result as lines of text.
 
         Args:
-            dry_run: whether nothing was reanalysed.
+            dry_run: whether nothing was reanalyzed.
         """
         if not self.videos:
-            return [f"All videos were analysed by {self.model}: nothing to do"]
+            return [f"All videos were analyzed by {self.model}: nothing to do"]
         lines = [
-            f"{minutes:.2f} video minutes were analysed by {name}" for name, minutes in self.by_model.items()
+            f"{minutes:.2f} video minutes were analyzed by {name}" for name, minutes in self.by_model.items()
         ]
         lines.append(
-            f"{_videos(self.videos)} of {self.video_minutes:.2f} video minutes to reanalyse with "
+            f"{_videos(self.videos)} of {self.video_minutes:.2f} video minutes to reanalyze with "
             f"{self.model}, on this machine, price 0.00"
         )
         if dry_run:
             return lines
-        lines.append(f"{_videos(self.done)} reanalysed in {self.seconds:.0f} s, {len(self.failed)} failed")
+        lines.append(f"{_videos(self.done)} reanalyzed in {self.seconds:.0f} s, {len(self.failed)} failed")
         return lines + [f"  {video['video_id']}: {video['message']}" for video in self.failed]
 
 
@@ -64,13 +64,13 @@ def reindex(
     settings: Settings | None = None,
     progress: Callable[[int, int], None] = lambda done, videos: None,
 ) -> Reindexing:
-    """Reanalyse the videos of one or all indexes that other models or an earlier version analysed.
+    """Reanalyze the videos of one or all indexes that other models or an earlier version analyzed.
 
     Args:
         index: name or id; None means every index.
         dry_run: only count the videos and minutes.
         settings: the settings; None: `Settings.load()`.
-        progress: called with the number of reanalysed videos and the number of all.
+        progress: called with the number of reanalyzed videos and the number of all.
 
     Raises:
         SettingsError: the server is the service and not an embedded engine.

@@ -306,7 +306,7 @@ class Batches:
                     ended_items = sum(
                         int(state.get(f"{status}_items") or 0) for status in ("ready", "failed", "canceled")
                     )
-                    if ended_items:  # by the pace so far the others take so long
+                    if ended_items:  # the expected time of the others, by the pace so far
                         remaining = age / ended_items * (len(batch.items) - ended_items)
                         pause = min(max(min(interval, pause), remaining), max(interval, age))
                     pause = min(pause, LONGEST_PAUSE)
@@ -369,5 +369,5 @@ def _mode(item: _Item) -> str:
 
 
 def _task_of(line: Mapping[str, Any]) -> Json:
-    """Convert a line of the batch results to a task: there, `data` is called `result`."""
+    """Convert a line of the batch results to a task, whose `result` is the `data` of the line."""
     return {**line, "result": line.get("data")}

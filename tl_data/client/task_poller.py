@@ -7,7 +7,7 @@ One poll requests a list that covers all awaited tasks of a kind:
 - Embedding tasks: those with status `processing`. A task that the list does not contain has ended.
 - Analysis tasks: the newest ones of the account.
 
-A single awaited task is retrieved directly, which takes no more requests.
+A single awaited task is retrieved directly, which takes no more requests than a list.
 
 The time between polls follows the pace at which tasks end: a poll is sent when about a third of the awaited
 tasks, at least `ENOUGH` and at most a page of them, should have ended since the last one. So the polls of a
@@ -79,7 +79,10 @@ class TaskWatcher:
 
     @contextmanager
     def announced(self) -> Iterator[None]:
-        """Announce a video whose tasks are awaited in this block; first polls wait for all such videos."""
+        """Announce a video whose tasks are awaited in this block.
+
+        The more videos are announced, the later is the first poll, so that one list covers all of them.
+        """
         self._coming.videos += 1
         try:
             yield
@@ -219,7 +222,7 @@ class _Group:
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # set when a waiter is added or removed
-        self._pace: float | None = None  # tasks that end in a second, of late; None: none has ended yet
+        self._pace: float | None = None  # tasks that ended per second recently; None if none has ended
         self._ended = 0  # number of tasks that have ended since the last poll
         self._began = 0.0  # loop time since which tasks are awaited without interruption
         self._lists = 0  # number of lists since a task was last retrieved directly
@@ -305,7 +308,7 @@ class _Group:
         return max(soon, longest if self._pace is None else min(longest, MARGIN * enough / self._pace))
 
     def _note_pace(self, seconds: float) -> None:
-        """Update the pace after a poll, from the number of tasks that ended in so many seconds."""
+        """Update the pace after a poll. `seconds` is the time since the previous poll."""
         pace = self._ended / max(seconds, 0.001)
         if self._pace is not None:
             self._pace = (self._pace + pace) / 2

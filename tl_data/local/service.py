@@ -57,7 +57,7 @@ class Stages:
             raise _broken_file(error) from error
 
     async def analyze(self, path: Path, folder: Path) -> Evidence:
-        """Analyse a file and write its keyframes to `folder`.
+        """Analyze a file and write its keyframes to `folder`.
 
         Raises:
             MediaProblem: the file cannot be read, or the worker crashed, hung or exceeded its memory limit.
@@ -259,7 +259,7 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
 
 def _model_failed(error: Exception) -> MediaProblem:
     """The error of a video if a configured model cannot be used."""
-    return MediaProblem("engine_model_failed", f"The video could not be analysed: {error}.")
+    return MediaProblem("engine_model_failed", f"The video could not be analyzed: {error}.")
 
 
 def _broken_file(error: Exception) -> MediaProblem:

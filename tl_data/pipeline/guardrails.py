@@ -108,13 +108,13 @@ class Guardrails:
                 self.end("stopped", f"stopped: the platform failed {OUTAGE_COUNT} times in a row: {error}")
 
 
-def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tuple[float, float]:
+def price_at_most(video: VideoStatus, prices: Prices, *, analyzing: bool) -> tuple[float, float]:
     """Upper bounds of a video's cost: the price of indexing, and the price of analyses and of their text."""
     seconds = video.seconds if video.seconds is not None else ASSUMED_SECONDS
     index, analyses = Bill(), Bill()
     if video.state == "new" and video.indexing:
         index.add("index", seconds)
-    for analysis in video.analyses if analysing else ():
+    for analysis in video.analyses if analyzing else ():
         length = ASSUMED_SECONDS if analysis.seconds is None else analysis.seconds
         analyses.add("analyze", length, tokens=(0, analysis.tokens))
     return index.price(prices), analyses.price(prices)

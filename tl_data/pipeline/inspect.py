@@ -320,5 +320,5 @@ def _limits(session: Session, video: VideoStatus) -> Limits | None:
         return limits_of(session.search_model)
     limits, model = limits_of(session.analyze_model), text_model(session.analyze_model)
     if limits is not None and model is not None and model.windows:
-        return replace(limits, longest_sec=model.windowed_sec)  # a long video is analysed in windows
+        return replace(limits, longest_sec=model.windowed_sec)  # a long video is analyzed in windows
     return limits

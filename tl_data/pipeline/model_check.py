@@ -65,7 +65,7 @@ async def refuse_index(session: Session, index_id: str | None) -> None:
     if names and short_name(session.search_model) not in map(short_name, names):
         reindex = ""
         if session.models and session.search_model == session.models.search:
-            reindex = f", or reanalyse its videos: tl-data reindex {index_id}"
+            reindex = f", or reanalyze its videos: tl-data reindex {index_id}"
         raise SchemaMismatch(
             f"the index {index.get('index_name') or index_id} has the model {', '.join(names)}, and the "
             f"search model of this run is {session.search_model}. An index keeps its model: set another "

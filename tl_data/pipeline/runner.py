@@ -296,7 +296,7 @@ class Run:
         assert video.identity is not None
         if video.state == "new" and video.indexing and not self.submitting:
             return False
-        price = price_at_most(video, self.report.prices, analysing=self.collecting)
+        price = price_at_most(video, self.report.prices, analyzing=self.collecting)
         if not await self._guardrails.reserve(sum(price)):
             return False
         # Many texts wait long for their batches: do not hold clips and vectors in memory meanwhile.

@@ -2,7 +2,7 @@
 
 Summaries, title, topics, hashtags, chapters, highlights and annotations come from one analysis with one JSON
 schema, which is billed once. Texts that a job adds later take another analysis. A video that exceeds the
-model's limit is analysed in windows, and the answers are joined.
+model's limit is analyzed in windows, and the answers are joined.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _finish_reason(result: TextResult, number: int) -> str | None:
 
 
 def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
-    """The windows in which a video is analysed: one for the whole video if the model accepts its length.
+    """The windows in which a video is analyzed: one for the whole video if the model accepts its length.
 
     A video that is too long even for windows gets one window too, and the model refuses it.
     """

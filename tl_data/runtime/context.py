@@ -36,7 +36,7 @@ class CallContext:
     caller: object | None = None  # the owner of the call, for `connection.cancel(owner)`
     asked: float = field(default_factory=time.monotonic)  # the time at which the owner began
     usage: Any = None  # usage.Usage
-    minutes_about: float = 0.0  # minutes of the analysed video
+    minutes_about: float = 0.0  # minutes of the analyzed video
     account: Any = None  # billing.RunAccount
     stop: asyncio.Event | None = None
     grace_seconds: float = 0.0

@@ -56,11 +56,13 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
     return Viewer(lake, name, _usable(settings), Path(), folder)
 
 
-def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_browser: bool = True) -> None:
+def serve(
+    viewer: Viewer, on_ready: Callable[[str], None], *, port: int = 0, open_browser: bool = True
+) -> None:
     """Serve the page at 127.0.0.1 until Ctrl-C.
 
     Args:
-        say: called with the URL when the server is ready.
+        on_ready: called with the URL when the server is ready.
         port: the port; 0 selects a free one.
 
     Raises:
@@ -83,7 +85,7 @@ def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_bro
     token, port = secrets.token_urlsafe(18), listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}/{token}/"
     viewer.lake.snapshot()
-    say(address)
+    on_ready(address)
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     config = uvicorn.Config(app(viewer, token, port), log_level="warning", access_log=False, lifespan="off")

@@ -1,4 +1,4 @@
-"""After a change of models, outdated videos are reported with their minutes and analysed again at no cost."""
+"""After a change of models, outdated videos are reported with their minutes and analyzed again at no cost."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
     assert doctor["vision"]["found"].startswith("local-clip: clip-tiny-clip-")
     assert doctor["speech"]["found"].startswith("local-whisper: whisper-tiny-whisper-")
     assert doctor["text"]["found"].startswith("built in")
-    assert doctor["reindex"]["found"].startswith("1 videos, 0.08 video minutes were analysed by tl-local-2")
+    assert doctor["reindex"]["found"].startswith("1 videos, 0.08 video minutes were analyzed by tl-local-2")
     assert doctor["reindex"]["do"] == "tl-data reindex"
     with engine(home, **both) as after:
         with pytest.raises(APIError, match="tl-data reindex") as refused:

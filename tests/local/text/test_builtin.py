@@ -279,7 +279,7 @@ def test_gist_has_title_topics_and_hashtags() -> None:
 
 
 def test_a_video_without_evidence_is_reported() -> None:
-    assert "could be analysed" in builtin.summarize(
+    assert "could be analyzed" in builtin.summarize(
         Evidence(SILENT.probe, (), notes=("the file ends early",))
     )
     assert builtin.chapters(Evidence(SILENT.probe, ())) == []

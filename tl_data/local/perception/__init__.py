@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def analyze(path: str | Path, folder: str | Path | None = None, **options: Any) -> Evidence:
-    """Analyse a video file; see `analyzer.analyze`."""
+    """Analyze a video file; see `analyzer.analyze`."""
     from tl_data.local.perception.analyzer import analyze as analyze_file
 
     return analyze_file(Path(path), Path(folder) if folder is not None else None, **options)

@@ -46,7 +46,7 @@ def analyze(
     on_progress: Progress | None = None,
     listen: Callable[[], speech.SoundResult] | None = None,
 ) -> Evidence:
-    """Analyse a video. It needs no server.
+    """Analyze a video. It needs no server.
 
     Args:
         path: A local video or sound file.
@@ -366,7 +366,7 @@ def with_new_speech(evidence: Evidence, sound_result: speech.SoundResult, speech
     """Replace the speech and the sound classes of evidence by those of another speech model.
 
     Raises:
-        NotVideo: the sound could not be analysed. The evidence is unchanged.
+        NotVideo: the sound could not be analyzed. The evidence is unchanged.
     """
     if sound_result.notes:
         raise NotVideo("; ".join(sound_result.notes))

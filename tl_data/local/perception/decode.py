@@ -37,8 +37,8 @@ __all__ = [
 HOLD = 1.5  # seconds; a frame that lasts longer is repeated
 #: Consecutive packets without a frame after which the rest of a stream is not decoded.
 _MAX_BARREN_PACKETS = 400
-#: How many times its own size a file may give in packets of one stream. An edit list can repeat a few seconds
-#: of a small file for hours. No container compresses video or sound further.
+#: The packets of one stream may have at most this many times the size of the file. An edit list can repeat a
+#: few seconds of a small file for hours. No container compresses video or sound further.
 _MAX_REPETITIONS = 4
 
 
@@ -230,7 +230,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
             decode_stream(container, stream, damaged, sound_end), stream, step, facts.duration_sec
         ):
             if frame_time > END_SEC:
-                notes.append(f"pictures after {END_SEC:g} s were not analysed")
+                notes.append(f"pictures after {END_SEC:g} s were not analyzed")
                 yield DecodedFrame(END_SEC, frame, sizers)  # ends the last clip at END_SEC
                 return
             if previous is not None:  # the previous frame lasts until this one

@@ -130,7 +130,7 @@ class Clip:
     labels: tuple[Label, ...] = ()  # classes from the classifier, most probable first
     things: tuple[Thing, ...] = ()  # classes from the detector, most probable first
     face_height: float = 0.0  # height of the largest face as a share of the picture's height
-    frames: int = 0  # number of frames that the object models analysed
+    frames: int = 0  # number of frames that the object models analyzed
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Evidence:
     clips: tuple[Clip, ...]
     speech: tuple[Span, ...] = ()
     shown: tuple[Span, ...] = ()  # on-screen text
-    notes: tuple[str, ...] = field(default=())  # what could not be analysed, and why
+    notes: tuple[str, ...] = field(default=())  # what could not be analyzed, and why
     speech_model: str = ""  # the model that transcribed the speech; "" if none did
     encoder: str = ""  # the encoder of the clips' `encoder_vector`; "" for none
     form: int = FORM  # the version of the analysis

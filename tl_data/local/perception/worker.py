@@ -60,13 +60,13 @@ def _process_request(
     except MemoryError:
         write({"failed": "The analysis exceeded the memory limit."})
     except Exception as error:  # noqa: BLE001 - the worker continues with the next file
-        write({"failed": f"The file could not be analysed: {type(error).__name__}: {error}"})
+        write({"failed": f"The file could not be analyzed: {type(error).__name__}: {error}"})
 
 
 def _process_video(
     request: dict[str, str], report: Callable[[float], None], speech_process: _SpeechProcess
 ) -> Any:
-    """Process a request to `probe` or analyse a file, or to `reanalyze` it with other models."""
+    """Process a request to `probe` or analyze a file, or to `reanalyze` it with other models."""
     path = Path(request["path"])
     if request["do"] == "probe":
         from tl_data.local.perception.decode import probe
@@ -102,7 +102,7 @@ def _process_video(
 
 
 def _analyze_sound(request: dict[str, str], report: Callable[[float], None], _: None) -> Any:
-    """Process a request to analyse the sound of a file."""
+    """Process a request to analyze the sound of a file."""
     from tl_data.local.perception.audio import speech
 
     return speech.listen(
@@ -125,7 +125,7 @@ class _SpeechProcess:
         """Start the analysis of a file's sound and yield a function that waits for the result.
 
         That function raises `ModelFailed` if the folder `whisper` has no usable model. If the sound cannot be
-        analysed for another reason, a note of the result says so.
+        analyzed for another reason, a note of the result says so.
 
         Args:
             whisper: the folder of a Whisper model; "" selects an installed model.
@@ -169,12 +169,12 @@ class _SpeechProcess:
                     raise ModelFailed(message["model"])
                 if "done" not in message:
                     reason = message.popitem()[1]
-                    return SoundResult((), no_seconds, (f"the sound could not be analysed: {reason}",))
+                    return SoundResult((), no_seconds, (f"the sound could not be analyzed: {reason}",))
                 raw = message["done"]
                 speech = tuple(span_of(span) for span in raw["speech"])
                 seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else no_seconds
                 return SoundResult(speech, seconds, tuple(raw["notes"]), raw.get("speech_model", ""))
-            return SoundResult((), no_seconds, ("the sound could not be analysed: its process crashed",))
+            return SoundResult((), no_seconds, ("the sound could not be analyzed: its process crashed",))
 
         try:
             yield result

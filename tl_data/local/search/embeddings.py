@@ -362,7 +362,7 @@ def embed_image(
 def measured_image(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> Clip:
-    """Analyse an image file; returns a clip whose times are 0.
+    """Analyze an image file; returns a clip whose times are 0.
 
     Raises:
         NotPicture: the image cannot be decoded.
@@ -418,7 +418,7 @@ class ImageQuery:
 def image_query(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> ImageQuery:
-    """Analyse the image of a query.
+    """Analyze the image of a query.
 
     Raises:
         NotPicture: the image cannot be decoded.

@@ -18,7 +18,7 @@ from tl_data.local.text.prompt import PromptIntent
 def summary(evidence: Evidence, intent: PromptIntent) -> str:
     """Summarize a video in the order of time, with the length and form that the prompt asks for."""
     if not evidence.clips:
-        return sentence(f"No part of this video could be analysed{analysis_problems(evidence)}")
+        return sentence(f"No part of this video could be analyzed{analysis_problems(evidence)}")
     if intent.subject and (about := answers.describe_subject(evidence, intent)):
         return about
     chapters = chapters_of(evidence)
@@ -203,7 +203,7 @@ def format_list(items: Sequence[str], intent: PromptIntent) -> str:
 
 
 def analysis_problems(evidence: Evidence) -> str:
-    """A colon and the reasons why parts could not be analysed; "" if there are none."""
+    """A colon and the reasons why parts could not be analyzed; "" if there are none."""
     return f": {'; '.join(evidence.notes)}" if evidence.notes else ""
 
 

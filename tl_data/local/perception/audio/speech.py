@@ -96,10 +96,10 @@ def listen(
     whisper: Path | None = None,
     name: str = "",
 ) -> SoundResult:
-    """Analyse the first sound stream of a file in bounded memory.
+    """Analyze the first sound stream of a file in bounded memory.
 
     Args:
-        on_second: called after each second of sound with the number of seconds analysed.
+        on_second: called after each second of sound with the number of seconds analyzed.
         whisper: see `recogniser`.
         name: see `recogniser`.
     """
@@ -127,7 +127,7 @@ def _seconds(blocks: Iterator[Samples], *, has_network: bool) -> Iterator[tuple[
         has_network: whether the network is installed. Without it, all probabilities are 0.
     """
     before = np.zeros(0, np.int16)  # the margin before the next block
-    rest = np.zeros(0, np.int16)  # sound that has not been analysed yet
+    rest = np.zeros(0, np.int16)  # sound that has not been analyzed yet
     size, margin = _BLOCK * SOUND_RATE, _MARGIN * SOUND_RATE
     for block in blocks:
         rest = np.concatenate((rest, block)) if rest.size else block

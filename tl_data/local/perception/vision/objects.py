@@ -1,6 +1,6 @@
 """Recognises objects and people: classifier EfficientNet-Lite3, detector SSD-MobileNetV2, pose by MoveNet.
 
-Three models analyse each sampled frame. The classifier gives the probabilities of 1,000 classes, for the
+Three models analyze each sampled frame. The classifier gives the probabilities of 1,000 classes, for the
 whole picture or, if it is wide, for three square crops. The detector gives boxes of 80 classes, with high
 confidence even for objects of other classes. Therefore a detection counts in full only if the classifier
 confirms it (`concepts.agrees`). A pose confirms a detected person.
@@ -31,7 +31,7 @@ from tl_data.local.perception.vision.faces import (
     letterbox,
 )
 
-EVERY = 2.0  # seconds between analysed frames; shorter intervals find no more
+EVERY = 2.0  # seconds between analyzed frames; shorter intervals find no more
 
 #: A detected person is confirmed by a pose with at least this mean score of keypoints, or by a face with at
 #: least this score.
@@ -83,7 +83,7 @@ class ObjectModels:
         faces(np.zeros((32, 32, 3), np.uint8))  # missing weights must fail here, not during a video
 
     def detect(self, time: float, picture: Picture) -> FrameResult:
-        """Analyse an RGB picture. `time` is in seconds."""
+        """Analyze an RGB picture. `time` is in seconds."""
         detections = self._detections(picture)
         return FrameResult(
             time,
