@@ -59,7 +59,7 @@ GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
     ("food", "visible"), ("somebody speaks", "spoken"), ("music", "spoken"), ("words on the screen", "shown"),
 )  # fmt: skip
 _MIN_SCORE = 46.0  # the lowest score of a hit with the confidence `medium`
-_MAX_RECOGNISED = 12  # the most videos whose recognised content is printed
+_MAX_RECOGNISED = 12  # maximum number of videos whose recognised content is printed
 
 JOIN = """\
 SELECT q.question, v.url, c.start_sec, c.end_sec, h.title AS chapter

@@ -71,7 +71,7 @@ def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> s
         return _write_part(part_of(evidence, *times), *times, intent)
     if intent.kind == "summary" and not intent.subject:
         return f"The video is {evidence.probe.duration_sec:.1f} seconds long and ends before that time."
-    # The time belongs to the subject: "opens at 9:00".
+    # The time in the prompt is part of the question ("it opens at 9:00"), not a time in the video.
     return _write_text(evidence, parse_prompt(prompt, kind, times=False))
 
 
