@@ -5,7 +5,7 @@ The stages `objects` and `speech` use weights from packages (weights.py). Three 
 vision-language model behind an OpenAI-compatible URL).
 
 The engine's model name identifies everything on which vectors and words depend, so that vectors of different
-models are never mixed. `tl-local-2` is the engine with all of its built-in models. Each difference is appended.
+models are never mixed. `tl-local-2` is the engine with all of its built-in models. Differences are appended.
 
 An index keeps the model names with which it was created. They determine the requests that it accepts, and the
 name of the visual option of its vectors.

@@ -270,7 +270,7 @@ def _with_preposition(place: str) -> str:
 
 
 def object_words(clip: Clip) -> list[str]:
-    """People and objects with their number: ["2 people", "a dog"]. If no people were detected, faces are named instead."""
+    """People and objects with their number: ["2 people", "a dog"]. Without people, faces are counted."""
     numbers = counts(clip)
     people = people_in(clip)
     words = [_counted_name(people, "person")] if people else []
