@@ -31,6 +31,7 @@ from tl_data.view.search import Question, Search
 from tl_data.view.security import Guard
 from tl_data.view.snapshot import LakeFolder, Row
 from tl_data.view.snippets import Place, snippets
+from tl_data.view.streams import Streams
 
 STATIC = Path(__file__).parent / "static"
 MAX_PAGE = 200  # the most videos of one answer
@@ -57,6 +58,7 @@ class Viewer:
     def __post_init__(self) -> None:
         self.library = Library(self.lake)
         self.sources = Media(self.lake, self.base, self.media)
+        self.streams = Streams(self.settings)
         self.search = Search(self.lake, self.library, self.settings)
         self.place = Place(self.lake.folder, self.lake.format_of("videos") or "delta")
 
@@ -81,6 +83,7 @@ def app(viewer: Viewer, token: str, port: int) -> Starlette:
                 Route("/api/retry.csv", _retry_list(viewer)),
                 Route("/poster", _poster(viewer)),
                 Route("/media", _media(viewer)),
+                Route("/stream", _stream(viewer)),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
         )
@@ -160,7 +163,11 @@ def _video(viewer: Viewer, query: dict[str, str]) -> Any:
     return {
         **video,
         "next_step": next_step(tile["record"]) if tile["state"] == "failed" else None,
-        "play": {"kind": playable.kind, "reason": playable.reason},
+        "play": {
+            "kind": playable.kind,
+            "reason": playable.reason,
+            "stream": viewer.streams.possible(tile),
+        },
     }
 
 
@@ -278,6 +285,25 @@ def _media(viewer: Viewer) -> Callable[[Request], Any]:
         if playable.kind == "bucket":
             return await _from_bucket(request, playable.place, playable.media_type)
         return _error_response(LookupError(playable.reason), 404)
+
+    return endpoint
+
+
+def _stream(viewer: Viewer) -> Callable[[Request], Response]:
+    """A playlist or segment of the platform's stream of a video."""
+
+    def endpoint(request: Request) -> Response:
+        tile = viewer.library.find(request.query_params.get("id", ""))
+        number = request.query_params.get("n", "0")
+        if tile is None or not number.isdigit():
+            return _error_response(LookupError("The lake does not have this video."), 404)
+        try:
+            media_type, body = viewer.streams.fetch(tile, int(number))
+        except MediaRefused as error:
+            return _error_response(error, 404)
+        except TLDataError as error:
+            return _error_response(error, 502)
+        return Response(body, headers={"Cache-Control": "no-store"}, media_type=media_type)
 
     return endpoint
 

@@ -36,6 +36,7 @@ export function address(path, parameters = {}) {
 
 export const poster = (id, t) => address("poster", { id, t });
 export const media = (id) => address("media", { id });
+export const stream = (id) => address("stream", { id });
 
 // The address of a page: #videos&topic=news, #video=ID&t=12.5
 export function link(page, parameters = {}) {

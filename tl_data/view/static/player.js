@@ -1,6 +1,6 @@
 // Plays one video: a file, a URL, an object in a bucket, or an HLS stream. Otherwise it shows why it cannot.
 
-import { media, poster } from "./api.js";
+import { media, poster, stream } from "./api.js";
 import { clear, h } from "./dom.js";
 
 // Code of a MediaError -> message.
@@ -16,30 +16,68 @@ export class Player {
     this.video = video;
     this.element = h("div", { class: "player" });
     this.screen = null;
-    if (video.play.kind === "none") this.refuse(video.play.reason);
+    if (video.play.kind === "none") this.openStreamOr(video.play.reason);
     else this.open();
   }
 
-  open() {
-    const { id, play, title } = this.video;
+  // Plays the platform's stream of the video, if there may be one; otherwise shows the reason.
+  async openStreamOr(reason) {
+    const { id, play } = this.video;
+    if (!play.stream || this.triedStream) {
+      this.refuse(reason);
+      return;
+    }
+    this.triedStream = true;
+    this.close();
+    this.makeScreen();
+    const answer = await fetch(stream(id)).catch(() => null);
+    if (!answer?.ok) this.refuse(reason);
+    else await this.openHls(stream(id));
+  }
+
+  // Calls a function with the current <video> element, and with each that replaces it.
+  watch(onScreen) {
+    this.onScreen = onScreen;
+    if (this.screen) onScreen(this.screen);
+  }
+
+  makeScreen() {
+    const { id, title } = this.video;
     this.screen = h("video", { controls: true, preload: "metadata", playsinline: true, poster: poster(id), "aria-label": title });
-    this.screen.addEventListener("error", () => this.refuse(REASONS[this.screen?.error?.code] || REASONS[4]));
-    clear(this.element, this.screen);
-    if (play.kind === "hls" && !this.screen.canPlayType("application/vnd.apple.mpegurl")) this.openHls();
+    const screen = this.screen;
+    screen.addEventListener("error", () => {
+      if (screen === this.screen) this.openStreamOr(REASONS[screen.error?.code] || REASONS[4]);
+    });
+    clear(this.element, screen);
+    this.onScreen?.(screen);
+    if (this.wanted !== undefined) this.seek(...this.wanted); // the element replaces another one
+  }
+
+  open() {
+    const { id, play } = this.video;
+    this.makeScreen();
+    if (play.kind === "hls") this.openHls(media(id));
     else this.screen.src = media(id);
   }
 
-  async openHls() {
+  // Plays a playlist: by hls.js, or by the browser itself where hls.js does not run (Safari on phones).
+  async openHls(address) {
     const { default: Hls } = await import("./_vendor/hls.light.min.mjs");
     if (!Hls.isSupported()) {
-      this.refuse("The browser cannot play HLS streams.");
+      if (this.screen.canPlayType("application/vnd.apple.mpegurl")) this.screen.src = address;
+      else this.refuse("The browser cannot play HLS streams.");
       return;
     }
     this.hls = new Hls({ enableWorker: false });
     this.hls.on(Hls.Events.ERROR, (_, data) => {
-      if (data.fatal) this.refuse(`The stream cannot be played: ${data.details}. It may have expired, or its host may not allow this page to load it.`);
+      if (!data.fatal) return;
+      if (address === media(this.video.id) && this.screen.canPlayType("application/vnd.apple.mpegurl")) {
+        this.hls.destroy(); // a browser with HLS of its own does not need the permission (CORS) of the host
+        this.hls = null;
+        this.screen.src = address;
+      } else this.openStreamOr(`The stream cannot be played: ${data.details}. It may have expired, or its host may not allow this page to load it.`);
     });
-    this.hls.loadSource(new URL(media(this.video.id), location.href).href);
+    this.hls.loadSource(new URL(address, location.href).href);
     this.hls.attachMedia(this.screen);
   }
 
@@ -61,6 +99,7 @@ export class Player {
   }
 
   seek(seconds, play = true) {
+    this.wanted = [seconds, play];
     if (!this.screen) {
       this.picture.src = poster(this.video.id, seconds);
       return;

@@ -32,10 +32,10 @@ export async function drawVideo({ main, query, lake, current }) {
     timeline.showTime(seconds);
     transcript.showTime(seconds);
   }
-  if (player.screen) {
-    player.screen.addEventListener("timeupdate", () => showTime(player.time));
-    player.screen.addEventListener("seeked", () => showTime(player.time));
-  }
+  player.watch((screen) => {
+    screen.addEventListener("timeupdate", () => showTime(player.time));
+    screen.addEventListener("seeked", () => showTime(player.time));
+  });
 
   const summary = video.summaries[0];
   clear(
