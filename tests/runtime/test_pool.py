@@ -379,11 +379,11 @@ def test_a_late_row_is_not_held_by_reading_ahead() -> None:
     async def rows() -> AsyncIterator[int]:
         for n in range(5):
             yield n
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(1.0)
 
     async def main() -> float:
         began = time.perf_counter()
         await anext(Pool(4).map(Calls(), rows()))
         return time.perf_counter() - began
 
-    assert asyncio.run(main()) < 0.05
+    assert asyncio.run(main()) < 1.0
