@@ -346,7 +346,7 @@ class Analyses:
             entry = await self._ledger.get(call)
             if entry is not None and entry.state == "done":
                 # Record it under the first call too, because a later request may know only the video's id.
-                result = {**entry.result, "model_name": _author(entry, self.model)}
+                result = {**entry.record(), "model_name": _author(entry, self.model)}
                 await self._ledger.finish(first, result, video_minutes=0.0)
                 return entry
         return None
@@ -372,7 +372,7 @@ class Analyses:
                 missing.append(number)
                 continue
             self._note_reused(entry)
-            result.answers[number], result.models[number] = dict(entry.result), _author(entry, self.model)
+            result.answers[number], result.models[number] = entry.record(), _author(entry, self.model)
         if not missing:
             return result
         try:
@@ -491,7 +491,7 @@ class Analyses:
                         break
                 continue
             if entry.state == "done":
-                result.answers[number], result.models[number] = dict(entry.result), _author(entry, self.model)
+                result.answers[number], result.models[number] = entry.record(), _author(entry, self.model)
                 continue
             task_id = str(entry.task_id)
             tasks.setdefault(task_id, []).append((number, call, entry))
@@ -733,7 +733,7 @@ class Analyses:
             except TLDataError as error:
                 result.errors[number] = error
                 continue
-            result.answers[number], result.models[number] = dict(entry.result), _author(entry, self.model)
+            result.answers[number], result.models[number] = entry.record(), _author(entry, self.model)
 
     async def _ask_2025(self, video_id: str, part: Part, request: TextRequest) -> Json:
         prompt, temperature = part.params.get("prompt"), request.temperature

@@ -445,7 +445,7 @@ class Session:
     async def collect_video(self, call: Call, entry: Entry) -> Json:
         """Wait for a submitted video and store its record in the ledger."""
         if entry.state == "done":
-            return dict(entry.result)
+            return entry.record("video_id", "index_id")
         ready = await self.ready_video(call, entry)
         record, _ = await self.read_video(call, entry, ready)
         return record
@@ -458,7 +458,7 @@ class Session:
             `asset_id` and `duration_sec`. `read_video` completes it.
         """
         if entry.state == "done":
-            return dict(entry.result)
+            return entry.record("video_id", "index_id")
         task_id, index = str(entry.task_id), str(call.params["index_id"])
         new = not entry.reused
         try:
@@ -487,7 +487,7 @@ class Session:
         by_asset = str(entry.task_id or "").startswith(INDEXED_ASSET)
         retrieve = self.client.retrieve_indexed_asset if by_asset else self.client.retrieve_video
         if entry.state == "done":
-            return dict(entry.result), await retrieve(index, video_id, **options)
+            return entry.record("video_id", "index_id"), await retrieve(index, video_id, **options)
         try:
             answer = await retrieve(index, video_id, **options)
         except NotFound as gone:
@@ -590,7 +590,7 @@ class Session:
         if index is None:
             return None
         entry = await self.ledger.get(self.index_call(identity, index))
-        return dict(entry.result) if entry is not None and entry.state == "done" else None
+        return entry.record("video_id", "index_id") if entry is not None and entry.state == "done" else None
 
     async def _with_asset(self, ref: VideoRef) -> VideoRef:
         """The reference with the asset id of an indexed video. It is requested if the reference lacks it."""
@@ -646,7 +646,7 @@ class Session:
             Its `_id`, `duration`, `size` and `filename`.
         """
         if entry.state == "done":
-            return dict(entry.result)
+            return entry.record("_id")
         try:
             asset = await self.watcher.wait_asset(str(entry.task_id))
         except (TaskFailed, NotFound) as failed:

@@ -21,3 +21,11 @@ def test_a_record_is_read_where_it_belongs(call: Call) -> None:
 def test_a_record_of_another_call_is_not_taken(other: Call) -> None:
     with pytest.raises(Unreadable):
         entry_of(MINE.key, "done", 1, other.described(), "text")
+
+
+@pytest.mark.parametrize(
+    "result", [None, [], "text", 5, {}, {"video_id": "v"}, {"video_id": 5, "index_id": "i"}]
+)
+def test_a_result_of_another_form_is_not_taken(result: object) -> None:
+    with pytest.raises(Unreadable):
+        entry_of(INDEX.key, "done", 1, INDEX.described(), result).record("video_id", "index_id")

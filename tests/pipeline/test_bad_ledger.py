@@ -49,6 +49,14 @@ def test_damaged_records_cost_nothing(put: Put, make_job: MakeJob) -> None:
     assert (again.status, again.submitted, again.failed, again.reused) == ("done", 0, 0, 3)
     assert (consistent(job), tasks(job)) == (3, 3)
 
+    # Records that are JSON, but not of an indexed video, fail their own rows alone.
+    for done, result in zip(index_records(job, "done")[:2], (None, {"video_id": 5}), strict=True):
+        done.write_text(json.dumps(json.loads(done.read_text()) | {"result": result}))
+    shutil.rmtree(job.folder)
+    edited = pipeline.run(job)
+    assert (edited.submitted, edited.failed, edited.reused) == (0, 2, 1)
+    assert tasks(job) == 3
+
 
 def test_a_ledger_of_a_newer_version_stops_the_run(
     put: Put, make_job: MakeJob, caplog: pytest.LogCaptureFixture

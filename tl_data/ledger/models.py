@@ -242,6 +242,20 @@ class Entry:
     charge: Charge | None = None  # the charge to the run that pays
     reused: bool = False  # found in the ledger or shared with another caller, not paid here
 
+    def record(self, *texts: str) -> dict[str, Any]:
+        """The result, which must be a JSON object with these members as texts.
+
+        Raises:
+            Unreadable: the result has another form; somebody has changed the ledger.
+        """
+        result = self.result
+        if not isinstance(result, dict) or not all(isinstance(result.get(name), str) for name in texts):
+            raise Unreadable(
+                f"the ledger record {self.key} ({self.operation}) has a result of another form. "
+                f"`tl-data ledger forget {self.key}` removes it; the call is then made again"
+            )
+        return dict(result)
+
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """A record as bytes, with the version of the format."""

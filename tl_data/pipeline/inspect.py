@@ -246,8 +246,8 @@ async def _apply_ledger(session: Session, video: VideoStatus, index_id: str, cal
     if entry.state == "submitted":
         video.state = "attached"
         return
-    video.state, video.record = "known", entry.result
-    video.seconds = entry.result.get("duration_sec")
+    video.state, video.record = "known", entry.record("video_id", "index_id")
+    video.seconds = video.record.get("duration_sec")
     await _count_analyses(session, video)
 
 
