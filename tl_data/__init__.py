@@ -125,7 +125,10 @@ def __getattr__(name: str) -> Any:
             )
             globals()[name] = function
             return function
-    raise AttributeError(f"module 'tl_data' has no attribute {name!r}")
+    from tl_data.old_names import pointer
+
+    hint = pointer([name])
+    raise AttributeError(f"module 'tl_data' has no attribute {name!r}{'.' if hint else ''}{hint}")
 
 
 def __dir__() -> list[str]:

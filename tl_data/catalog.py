@@ -25,6 +25,7 @@ import orjson
 import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
+from tl_data.old_names import pointer
 from tl_data.types import outcome_of
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def _check_arguments(
 ) -> dict[str, Any]:
     known = {p.name: p for p in parameters}
     if unknown := [n for n in values if n not in known]:
-        raise SchemaMismatch(f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(known)}")
+        text = f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(known)}"
+        hint = pointer(unknown)
+        raise SchemaMismatch(f"{text}.{hint}" if hint else text)
     if missing := [p.name for p in parameters if p.required and p.name not in values]:
         raise SchemaMismatch(f"{name} needs {', '.join(missing)}")
     return {n: v for n, v in values.items() if v is not None or known[n].required}

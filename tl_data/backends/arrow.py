@@ -12,6 +12,7 @@ from tl_data.catalog import Function
 from tl_data.connection import Connection, connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
+from tl_data.old_names import pointer
 from tl_data.runtime.pool import outcome_row
 from tl_data.settings import Settings
 
@@ -47,7 +48,9 @@ def stream(
         RowFailed: a row failed; raised while the stream is read. Not raised with `attempt`.
     """
     if (f := FUNCTIONS.get(function)) is None:
-        raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
+        raise SchemaMismatch(
+            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{pointer([function])}"
+        )
     reader = source if isinstance(source, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(source)
     if missing := [c for c in columns.values() if c not in reader.schema.names]:
         raise SchemaMismatch(

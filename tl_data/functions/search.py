@@ -10,6 +10,7 @@ from tl_data.catalog import Parameter, function
 from tl_data.errors import BadRequest, SchemaMismatch
 from tl_data.media.identity import NOT_A_PLACE, is_url, local_path, missing_file
 from tl_data.models import SearchModel
+from tl_data.old_names import pointer
 from tl_data.session import Session
 from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
 from tl_data.urls import redacted
@@ -57,6 +58,8 @@ OPTIONS = (
 MORE_IMAGES = Parameter(
     "images", TEXTS, False, None, "URLs or paths of further pictures; at most 10 pictures in total"
 )
+#: Values of `search_options` in version 1.2 of the API.
+OLD_OPTIONS = ("conversation", "logo", "text_in_video")
 #: Options that only models with scores support.
 SCORED = ("threshold", "adjust_confidence_level", "sort_option")
 
@@ -121,6 +124,8 @@ async def _hits(
 ) -> Rows:
     if max_hits < 1:
         raise SchemaMismatch(f"max_hits is {max_hits}; it must be 1 or more")
+    if old := pointer(name for name in search_options or () if name in OLD_OPTIONS):
+        raise SchemaMismatch(f"search_options is {', '.join(search_options or ())}.{old}")
     index = await tl.index_id(index_id)
     model = await tl.index_search_model(index)
     if model is not None and tl.models is None:

@@ -210,6 +210,21 @@ VECTORS = LakeSchema(
     "the vectors of a video: one model and one dimension in the whole table",
 )
 
+EVIDENCE = LakeSchema(
+    "evidence",
+    _columns(
+        ("video_id", TEXT, "Identifies the content: the first 24 hex digits of its SHA-256"),
+        _CONTENT,
+        ("sha256", TEXT, "SHA-256 of the file"),
+        _MODEL,
+        ("form", COUNT, "Version of the evidence"),
+        ("evidence", pa.binary(), "What was recognised in the video, with times, as compressed JSON"),
+        ("made_at", TIME, "When the video was analysed"),
+    ),
+    ("video_id",),
+    "what the embedded engine recognised in a video, when it ran on a Spark cluster",
+)
+
 FRAMES = LakeSchema(
     "frames",
     _columns(
@@ -335,6 +350,7 @@ TABLES: dict[str, LakeSchema] = {
         ANNOTATIONS,
         VECTORS,
         FRAMES,
+        EVIDENCE,
         ALERTS,
         ASKED,
         ERRORS,

@@ -32,7 +32,7 @@ import uvicorn
 # Searches run concurrently: one thread per search is faster than many. NumPy reads this variable at import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from tl_data.errors import SettingsError
+from tl_data.errors import LakeError, MissingExtra, SettingsError
 from tl_data.local import weights
 from tl_data.local.config import API_VERSION, PREFIX, STATUSES, Config, Statuses
 from tl_data.local.errors import APIProblem, is_full
@@ -43,7 +43,9 @@ from tl_data.local.server import fault_injection, faults
 from tl_data.local.server.app import make_app
 from tl_data.local.server.context import Engine
 from tl_data.local.server.routes.imports import integration_id
+from tl_data.local.service import Stages
 from tl_data.local.storage.database import Store
+from tl_data.local.tasks.lake_import import import_lake
 from tl_data.local.tasks.reindex import plan_of
 
 SHUTDOWN_SEC = 15.0  # time limit of a graceful shutdown
@@ -86,6 +88,11 @@ def read_options(arguments: list[str] | None = None) -> Config:
         "--allow-files", action="store_true", help="file:// URLs may name any file that this user can read"
     )
     option("--media", type=Path, help="folder that file:// URLs and imports may read")
+    option(
+        "--lake",
+        metavar="FOLDER",
+        help="serve the videos of a lake that tl_data.spark.perceive wrote, as one index",
+    )
     option("--lease", type=Path, help="end when no process holds a shared lock on this file")
     option(
         "--profile",
@@ -282,6 +289,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _fail(problem.message)
         except (OSError, sqlite3.Error) as error:
             return _fail(_storage_reason(error, options.home))
+        if options.lake and (problem_text := _import_lake(options.lake, options, app.state.engine)):
+            return _fail(problem_text)
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         # With the protocol named, asyncio turns off Nagle's algorithm, which costs 40 ms per response.
         listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
@@ -323,6 +332,25 @@ def _connection_limit(wanted: int) -> int:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted
+
+
+def _import_lake(folder: str, options: Config, engine: Engine) -> str:
+    """Bring the index of a lake up to date; returns why it cannot be served, "" if it can."""
+    # The queue and the server run in a loop that starts later; the library is not bound to a loop.
+    stages = Stages(options)
+
+    async def run() -> int:
+        try:
+            return await import_lake(folder, options, engine.store, stages)
+        finally:
+            await stages.close()
+
+    try:
+        added = asyncio.run(run())
+    except (SettingsError, LakeError, MissingExtra) as error:
+        return str(error)
+    sys.stdout.write(f"tl_data engine: {folder}: {added} videos added\n")
+    return ""
 
 
 def _acquire_lock(lock: IO[str], home: Path) -> bool:

@@ -33,6 +33,7 @@ class Config:
     allow_private: bool = False  # whether URLs may resolve to loopback and private addresses
     allow_files: bool = False  # whether file:// URLs may name any file
     media: Path | None = None  # folder that file:// URLs and imports may read
+    lake: str | None = None  # folder or bucket of a lake whose evidence is served
     lease: Path | None = None  # shut down when no process holds a shared lock on this file
     profile: Profile = LENIENT  # the version of the service to reproduce
     statuses: Statuses = "chosen"

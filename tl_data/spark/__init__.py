@@ -7,10 +7,12 @@
     df.withColumn("summary", tl.summarize("url"))
     df.select("url", tl.inline(tl.chapters("url")))
 
-For SQL, call `tl_data.register(spark)`. Importing this package does not import pyspark.
+For SQL, call `tl_data.register(spark)`. `tl_data.spark.perceive(df, "url", lake="lake")` runs the embedded
+engine's analysis on the executors. Importing this package does not import pyspark.
 """
 
 from tl_data.spark.delta import delta_conf, session
+from tl_data.spark.perception import perceive
 from tl_data.spark.statement import guard
 
-__all__ = ["delta_conf", "guard", "session"]
+__all__ = ["delta_conf", "guard", "perceive", "session"]

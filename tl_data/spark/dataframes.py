@@ -16,6 +16,7 @@ from tl_data.catalog import Parameter, bound
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
+from tl_data.old_names import pointer
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def apply(
     from tl_data.spark.register import worker_of
 
     if function not in FUNCTIONS:
-        raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
+        raise SchemaMismatch(
+            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{pointer([function])}"
+        )
     f = FUNCTIONS[function]
     arguments = bound(f, args, kwargs)
     f.arguments(arguments)

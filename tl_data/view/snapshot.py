@@ -24,7 +24,7 @@ from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
 
 #: Large tables of which the page needs few rows at a time. They are not kept in memory.
-ON_DISK = ("vectors", "frames")
+ON_DISK = ("vectors", "frames", "evidence")
 #: Tables that every lake should have; a missing one is listed in `notes`.
 EXPECTED = ("videos", "errors", "runs")
 GROUP = "_group"  # the name of a temporary column

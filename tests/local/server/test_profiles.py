@@ -159,7 +159,22 @@ OLD_NAMES: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/search-v2", as_body(), "/search"),
     ("POST", "/search/combined", as_body(), "search_options"),
     ("GET", f"/indexes/{ID}/videos/{ID}/transcription", {}, "transcription=true"),
-]
+    ("POST", "/classify/bulk", as_body(), "/analyze"),
+    ("POST", "/text-in-video", as_body(), "/analyze"),
+    ("POST", "/logo", as_body(), "/analyze"),
+    ("GET", f"/indexes/{ID}/videos/{ID}/text-in-video", {}, "/analyze"),
+    ("GET", f"/indexes/{ID}/videos/{ID}/logo", {}, "/analyze"),
+    ("GET", f"/indexes/{ID}/videos/{ID}/thumbnail", {}, "thumbnail_urls"),
+    ("POST", "/search", as_form(index_id=ID, query_text="x", conversation_option="semantic"),
+     "transcription_options"),
+    *(
+        ("POST", "/indexes", as_body(
+            index_name="o", models=[{"model_name": "marengo3.0", "model_options": ["visual", option]}]), now)
+        for option, now in (
+            ("conversation", "transcription"), ("logo", "visual"), ("text_in_video", "visual")
+        )
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path", "options", "now"), OLD_NAMES)
@@ -168,8 +183,20 @@ def test_old_names_are_refused_with_the_name_of_now(
 ) -> None:
     answer = api.request(method, path, **options)
     assert answer.status_code in (400, 404)
-    assert code_of(answer) in ("parameter_unknown", "endpoint_not_exists")
+    assert code_of(answer) in ("parameter_unknown", "parameter_invalid", "endpoint_not_exists")
     assert now in answer.json()["message"]
+    assert answer.json()["message"].endswith("https://docs.twelvelabs.io/docs/migration-guide")
+
+
+@pytest.mark.parametrize(("method", "path", "options", "now"), OLD_NAMES)
+def test_strict_profiles_answer_old_names_as_the_service_does(
+    apis: dict[str, API], method: str, path: str, options: dict[str, Any], now: str
+) -> None:
+    for profile in ("today", "2025"):
+        answer = apis[profile].request(method, path, **options)
+        assert answer.status_code < 500
+        assert "migration-guide" not in answer.text
+        assert "Since v1.3" not in answer.text
 
 
 def test_an_unknown_search_option_has_the_code_of_live_suites(apis: dict[str, API]) -> None:

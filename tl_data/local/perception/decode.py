@@ -34,6 +34,7 @@ __all__ = [
     "write_jpeg",
 ]
 
+THREADS = 2  # threads that decode pictures
 HOLD = 1.5  # seconds; a frame that lasts longer is repeated
 #: Consecutive packets without a frame after which the rest of a stream is not decoded.
 _MAX_BARREN_PACKETS = 400
@@ -218,7 +219,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
         if stream is None:
             return
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = 2
+        stream.codec_context.thread_count = THREADS
         if facts.fps > 100:  # skip frames to which no other frame refers; this saves half of the work or more
             stream.codec_context.skip_frame = "NONREF"
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}

@@ -23,20 +23,34 @@ import orjson
 _EXTRA_ADDRESS_SPACE = 6000
 
 
-def main(megabytes: int, *, speech: bool) -> None:
-    """Answer requests until stdin ends. `speech` selects the work of a worker's speech process."""
+def main(megabytes: int, *, speech: bool, alone: bool = False) -> None:
+    """Answer requests until stdin ends.
+
+    Args:
+        megabytes: the memory limit.
+        speech: do the work of a worker's speech process.
+        alone: analyse the sound in this process, after the pictures, with one thread in all.
+    """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print to stdout goes to stderr
     _limit_resources(megabytes)
     requests = _requests()
     process = _analyze_sound if speech else _process_video
-    helper = None if speech else _SpeechProcess(megabytes)
+    helper = None if speech else _SameProcess() if alone else _SpeechProcess(megabytes)
+    if alone:
+        from tl_data.local.perception import decode
+        from tl_data.local.perception.audio import whisper
+
+        decode.THREADS = whisper.THREADS = 1
     while True:
         _process_request(answers, requests.get(), process, helper)
 
 
 def _process_request(
-    answers: BinaryIO, request: dict[str, str], process: Callable[..., Any], helper: _SpeechProcess | None
+    answers: BinaryIO,
+    request: dict[str, str],
+    process: Callable[..., Any],
+    helper: _SpeechProcess | _SameProcess | None,
 ) -> None:
     """Process one request and write its answer, with progress messages before it."""
     from tl_data.local.perception.evidence import ModelFailed, NotVideo
@@ -64,7 +78,9 @@ def _process_request(
 
 
 def _process_video(
-    request: dict[str, str], report: Callable[[float], None], speech_process: _SpeechProcess
+    request: dict[str, str],
+    report: Callable[[float], None],
+    speech_process: _SpeechProcess | _SameProcess,
 ) -> Any:
     """Process a request to `probe` or analyze a file, or to `reanalyze` it with other models."""
     path = Path(request["path"])
@@ -111,6 +127,38 @@ def _analyze_sound(request: dict[str, str], report: Callable[[float], None], _: 
         Path(request["whisper"]) if request.get("whisper") else None,
         request.get("speech_model", ""),
     )
+
+
+class _SameProcess:
+    """Analyses the sound of a file in this process, when its result is needed."""
+
+    @contextlib.contextmanager
+    def started(self, path: Path, report: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
+        """Yield a function that analyses the sound; see `_SpeechProcess.started`."""
+        import numpy as np
+
+        from tl_data.local.perception.audio import sound, speech
+        from tl_data.local.perception.evidence import ModelFailed, NotVideo
+
+        def progress(second: int) -> None:
+            if second % 5 == 0:
+                report(0.95)
+
+        def result() -> speech.SoundResult:
+            try:
+                return speech.listen(path, progress, Path(whisper) if whisper else None, name)
+            except (ModelFailed, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a note of the evidence, as of a speech process
+                reason = (
+                    str(error)
+                    if isinstance(error, NotVideo)
+                    else f"The file could not be analysed: {type(error).__name__}: {error}"
+                )
+                empty = np.zeros((0, sound.COLUMNS), np.float32)
+                return speech.SoundResult((), empty, (f"the sound could not be analysed: {reason}",))
+
+        yield result
 
 
 class _SpeechProcess:

@@ -48,6 +48,7 @@ class WorkerPool:
         idle_seconds: Seconds without a request after which a worker ends. The next request starts another.
         command: Command line that starts a worker. Tests replace it.
         tiers: Models that replace built-in stages; their sizes are added to the memory limit.
+        alone: Workers have no speech process: they analyse the sound after the pictures, with one thread.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class WorkerPool:
         idle_seconds: float = 60.0,
         command: tuple[str, ...] = (sys.executable, "-m", "tl_data.local.perception.worker_pool"),
         tiers: Tiers | None = None,
+        alone: bool = False,
     ) -> None:
         self._seconds, self._stall_seconds = seconds, stall_seconds
         self._tiers = tiers or Tiers()
         self._megabytes = megabytes + self._tiers.megabytes
         self._idle_seconds = idle_seconds
         self._command = command
+        self._options = ["--alone"] if alone else []
         self._free = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -169,6 +172,7 @@ class WorkerPool:
         process = await asyncio.create_subprocess_exec(
             *self._command,
             str(self._megabytes),
+            *self._options,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -284,4 +288,4 @@ def _resident_bytes(pid: int) -> int:
 if __name__ == "__main__":
     from tl_data.local.perception import worker
 
-    worker.main(int(sys.argv[1]), speech="--speech" in sys.argv)
+    worker.main(int(sys.argv[1]), speech="--speech" in sys.argv, alone="--alone" in sys.argv)

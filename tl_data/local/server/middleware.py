@@ -36,7 +36,7 @@ from tl_data.local.errors import (
 from tl_data.local.profiles import Profile
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine
-from tl_data.local.server.old_names import find_replacement_path
+from tl_data.local.server.old_names import LINK, find_replacement_path
 from tl_data.local.storage.counters import Stats
 
 log = logging.getLogger("tl_data.local")
@@ -189,7 +189,7 @@ class Guard:
         if any(_matches_prefix(path, pattern) for pattern in profile.missing):
             raise missing_endpoint(method, path)
         if not profile.strict and (replacement := find_replacement_path(path)):
-            text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
+            text = f"The endpoint {method} {path} does not exist any more. Use {replacement}: {LINK}"
             raise APIProblem(404, "endpoint_not_exists", text)
         if any(_matches_prefix(path.replace(":", "/"), pattern) for pattern in NOT_IMPLEMENTED):
             raise not_supported(path)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from tl_data.local.errors import APIProblem
 from tl_data.local.profiles import Profile
 
+LINK = "https://docs.twelvelabs.io/docs/migration-guide"
+
 INDEX = {
     "engine_id": 'models, as in [{"model_name": "marengo3.0", "model_options": ["visual", "audio"]}]',
     "engines": "models; engine_name is model_name and engine_options is model_options",
@@ -19,6 +21,7 @@ INDEX = {
 MODEL = {"engine_name": "model_name", "engine_options": "model_options"}
 TASK = {"disable_video_stream": "enable_video_stream, with the opposite value"}
 VIDEO = {"metadata": "user_metadata"}
+SEARCH = {"conversation_option": "transcription_options, with lexical or semantic"}
 EMBED = {"engine_name": "model_name"}
 INDEX_LIST = {"engine_family": "model_family", "index_options": "model_options"}
 TASK_LIST = {"id": "_id"}
@@ -30,6 +33,8 @@ PATHS = {
     "/classify/bulk": "POST /analyze with a prompt that names the classes",
     "/engines": "the models that POST /indexes takes: marengo3.0",
     "/search-v2": "POST /search",
+    "/text-in-video": "POST /analyze with a question about the text on screen",
+    "/logo": "POST /analyze with a question about logos",
     "/search/combined": "POST /search with query_text and search_options",
     "/indexes/*/videos/*/text-in-video": "POST /analyze with a question about the text on screen",
     "/indexes/*/videos/*/logo": "POST /analyze with a question about logos",
@@ -51,13 +56,15 @@ def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str,
         return
     for name in names:
         if name in table:
-            text = f"The {name} parameter is unknown. Since v1.3 it is called {table[name]}."
+            text = f"The {name} parameter is unknown. Since v1.3 it is called {table[name]}: {LINK}"
             raise APIProblem(400, "parameter_unknown", text)
 
 
 def suggest_replacement(value: object, table: Mapping[str, str] = OPTIONS) -> str:
     """A sentence that names the replacement of a value from before v1.3; "" for other values."""
-    return f" Since v1.3 {value} is {table[value]}." if isinstance(value, str) and value in table else ""
+    if not isinstance(value, str) or value not in table:
+        return ""
+    return f" Since v1.3 {value} is {table[value]}: {LINK}"
 
 
 def find_replacement_path(path: str) -> str | None:

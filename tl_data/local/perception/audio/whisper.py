@@ -22,6 +22,7 @@ from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span, Word
 from tl_data.local.weights import Model
 
+THREADS = 0  # threads of the recogniser; 0: half of the cores
 # A window ends at the first pause after 19.8 s, at the latest at 27.9 s, or after 3 s without a voice.
 _LIMITS = Limits(longest=930, long=660, silence=100)
 _MAX_COMPRESSION = 2.4  # Whisper's own limit; the compression ratio of repetitive text is above it
@@ -165,7 +166,7 @@ def load(source: Path | Model) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from faster_whisper import WhisperModel
 
-    threads = max(1, (os.cpu_count() or 2) // 2)
+    threads = THREADS or max(1, (os.cpu_count() or 2) // 2)
     if isinstance(source, Model):
         files = weights.read(source)
         parts = [files.pop(name) for name in sorted(files) if name.startswith("model.bin")]

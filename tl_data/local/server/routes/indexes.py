@@ -15,7 +15,7 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
-from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names
+from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names, suggest_replacement
 from tl_data.local.server.pagination import Listing, split_values
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.reindex import stale
@@ -71,7 +71,17 @@ async def create(request: Request) -> Response:
     body = await read_json(request, engine.config.max_body_bytes)
     refuse_old_names(engine.profile, body, INDEX)
     for model in requested if isinstance(requested := body.get("models"), list) else ():
-        refuse_old_names(engine.profile, model if isinstance(model, dict) else (), MODEL)
+        fields = model if isinstance(model, dict) else {}
+        refuse_old_names(engine.profile, fields, MODEL)
+        options = fields.get("model_options")
+        for option in options if isinstance(options, list) and not engine.profile.strict else ():
+            if hint := suggest_replacement(option):
+                raise APIProblem(
+                    400,
+                    "parameter_invalid",
+                    "The model_options parameter is invalid. You should use one of the following values: "
+                    f"visual, audio. You sent '{option}'.{hint}",
+                )
     missing = [name for name in ("index_name", "models") if name not in body]
     if missing:
         raise not_provided(*missing)

@@ -17,7 +17,7 @@ from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, parse_flag
 from tl_data.local.server.metadata import read_filter
-from tl_data.local.server.old_names import suggest_replacement
+from tl_data.local.server.old_names import SEARCH, refuse_old_names, suggest_replacement
 from tl_data.local.server.references import load_image
 from tl_data.local.server.routes.entities import find_entities, read_pictures, remove_mentions
 from tl_data.local.storage.database import Row, Where, now
@@ -44,6 +44,7 @@ async def create(request: Request) -> Response:
     """POST /search"""
     engine = engine_of(request)
     async with engine.form(request, "query_media_file", max_file=MAX_IMAGE_BYTES) as form:
+        refuse_old_names(engine.profile, form.fields, SEARCH)
         if "query_text" not in form.fields and "query" in form.fields:
             form.fields["query_text"] = form.fields["query"]
         missing = [name for name in ("index_id", "search_options") if not form.texts(name)]

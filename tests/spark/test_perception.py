@@ -1,0 +1,208 @@
+"""`perceive`: the embedded engine's analysis on executors, equal to that of one engine bit by bit."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+import tl_data.spark
+from tests.support.library import Library
+from tl_data.demo.file_server import FileServer
+from tl_data.errors import SchemaMismatch
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS, VIDEOS
+from tl_data.spark.nearest import nearest
+from tl_data.spark.perception import Report
+from tl_data.view.snapshot import LakeFolder
+
+if TYPE_CHECKING:
+    from tests.conftest import Engine
+    from tests.spark.conftest import Java
+
+pytestmark = pytest.mark.spark
+
+
+@dataclass
+class Perceived:
+    """A lake that `perceive` wrote, and its source."""
+
+    lake: Lake
+    folder: Path  # of the videos
+    url: Callable[[str], str]
+    report: Report
+    rows: list[tuple[str, str | None]]  # key and URL
+
+    def again(self, java: Java, **options: Any) -> Report:
+        df = java.spark.createDataFrame(self.rows, "id string, url string")
+        return tl_data.spark.perceive(
+            df, "url", lake=self.lake, key="id", allow_private=True, frames=True, per_task=1, **options
+        )
+
+
+@pytest.fixture(scope="module")
+def perceived(java: Java, library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Perceived]:
+    folder = tmp_path_factory.mktemp("films")
+    for name in ("plant.mp4", "soup.mp4"):
+        shutil.copyfile(library.image.with_name(name), folder / name)
+    (folder / "broken.mp4").write_bytes(b"no film at all" * 100)
+    with FileServer(folder) as server:
+        rows: list[tuple[str, str | None]] = [
+            (key, server.url(f"{key}.mp4")) for key in ("plant", "soup", "broken", "absent")
+        ]
+        rows += [("same", server.url("plant.mp4")), ("none", None), ("private", "http://169.254.169.254/x")]
+        lake = Lake(str(tmp_path_factory.mktemp("perceived") / "lake"))
+        made = Perceived(lake, folder, server.url, Report(""), rows)
+        made.report = made.again(java)
+        yield made
+
+
+def test_a_video_is_a_row_and_a_bad_file_is_a_row(perceived: Perceived) -> None:
+    report = perceived.report
+    assert (report.videos, report.analysed, report.unchanged, report.failed) == (5, 2, 0, 4)
+    assert report.minutes == pytest.approx(15 / 60, abs=0.02)
+    videos = {row["source_key"]: row for row in perceived.lake.read(VIDEOS).to_pylist()}
+    assert set(videos) == {"plant", "soup", "same"}
+    assert videos["same"]["video_id"] == videos["plant"]["video_id"]
+    assert videos["plant"]["made"] == ["clips", "evidence", "frames", "vectors"]
+    rows = perceived.lake.read(ERRORS).to_pylist()
+    assert {row["source_key"]: (row["code"], row["retryable"]) for row in rows} == {
+        "broken": ("video_file_broken", False),
+        "absent": ("video_url_not_found", True),
+        "none": ("video_url_missing", False),
+        "private": ("parameter_invalid", False),
+    }
+    [run] = perceived.lake.read(RUNS).to_pylist()
+    assert (run["status"], run["rows"], run["failed"], run["price"]) == ("partial", 7, 4, 0)
+    evidence = perceived.lake.read(EVIDENCE).to_pylist()
+    assert {row["video_id"] for row in evidence} == {row["video_id"] for row in videos.values()}
+    assert {row["model"] for row in evidence} == {report.model}
+
+
+def retrieved(engine: Engine, url: str, model: str) -> dict[str, Any]:
+    """A video as one engine analyses it and the API returns it."""
+    with httpx.Client(base_url=engine.base_url, timeout=60) as api:
+        models = [{"model_name": model, "model_options": ["visual", "audio"]}]
+        name = f"single {url[-30:]}"
+        index = api.post("/indexes", json={"index_name": name, "models": models}).json()["_id"]
+        task = api.post("/tasks", data={"index_id": index, "video_url": url}, files={"x": b""}).json()
+        deadline = time.monotonic() + 60
+        while (state := api.get(f"/tasks/{task['_id']}").json())["status"] != "ready":
+            assert state["status"] != "failed", state
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        options = {"embedding_option": ["visual", "audio", "transcription"], "transcription": "true"}
+        answer = api.get(f"/indexes/{index}/videos/{task['video_id']}", params=options)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+def bits(vector: Any) -> bytes:
+    return struct.pack(f"{len(vector)}f", *vector)
+
+
+def test_vectors_and_words_are_those_of_one_engine_bit_by_bit(perceived: Perceived, engine: Engine) -> None:
+    vectors = perceived.lake.read(VECTORS).to_pylist()
+    videos = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
+    compared = 0
+    for key in ("plant", "soup"):
+        full = retrieved(engine, perceived.url(f"{key}.mp4"), perceived.report.model)
+        single = {
+            (s["embedding_option"], s["embedding_scope"], s["start_offset_sec"]): bits(s["float"])
+            for s in full["embedding"]["video_embedding"]["segments"]
+        }
+        own = {
+            (v["embedding_option"], v["embedding_scope"], v["start_sec"]): bits(v["vector"])
+            for v in vectors
+            if v["video_id"] == videos[key]
+        }
+        assert own == single
+        compared += len(own)
+        words = " ".join(part["value"] for part in full["transcription"])
+        clips = [row for row in perceived.lake.read(CLIPS).to_pylist() if row["video_id"] == videos[key]]
+        assert " ".join(row["transcription"] for row in clips if row["transcription"]) == words
+    assert compared >= 12
+
+
+def test_the_same_content_is_not_analysed_again(perceived: Perceived, java: Java) -> None:
+    before = perceived.lake.read(VECTORS)
+    perceived.rows.append(("third", perceived.url("plant.mp4")))
+    report = perceived.again(java)
+    assert (report.analysed, report.unchanged, report.failed) == (0, 2, 4)
+    assert perceived.lake.read(VECTORS).equals(before)
+    videos = {row["source_key"]: row for row in perceived.lake.read(VIDEOS).to_pylist()}
+    assert videos["third"]["video_id"] == videos["plant"]["video_id"]
+    attempts = {row["source_key"]: row["attempt"] for row in perceived.lake.read(ERRORS).to_pylist()}
+    assert attempts["absent"] == 2
+    assert attempts["broken"] == 1  # the same bytes fail again, so they are not read again
+
+
+def test_nearest_and_the_viewer_read_the_lake(perceived: Perceived, java: Java) -> None:
+    df = java.spark.read.format("delta").load(f"{perceived.lake.folder}/vectors")
+    some = next(
+        row for row in perceived.lake.read(VECTORS).to_pylist() if row["embedding_option"] == "visual"
+    )
+    [best] = nearest(df, some["vector"], k=1).collect()
+    assert best["similarity"] == pytest.approx(1.0, abs=1e-6)
+    assert best["video_id"] == some["video_id"]
+    snapshot = LakeFolder(perceived.lake.folder).snapshot()
+    assert snapshot.notes == []
+    assert snapshot.counts["evidence"] == 2
+    assert snapshot.counts["frames"] == perceived.lake.read(FRAMES).num_rows >= 8
+
+
+def test_an_engine_serves_the_lake(perceived: Perceived, start_engine: Callable[..., Engine]) -> None:
+    engine = start_engine("--lake", perceived.lake.folder)
+    videos = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
+    with httpx.Client(base_url=engine.base_url, timeout=60) as api:
+        [index] = api.get("/indexes").json()["data"]
+        assert index["video_count"] == 2
+        form = {"index_id": index["_id"], "query_text": "tomato soup", "search_options": "transcription"}
+        hits = api.post("/search", data=form, files={"x": b""}).json()["data"]
+        assert hits[0]["video_id"] == videos["soup"]
+        params = {"embedding_option": "visual"}
+        full = api.get(f"/indexes/{index['_id']}/videos/{videos['soup']}", params=params).json()
+        assert full["system_metadata"]["filename"] == "soup.mp4"
+        lake = {
+            (v["embedding_scope"], v["start_sec"]): bits(v["vector"])
+            for v in perceived.lake.read(VECTORS).to_pylist()
+            if v["video_id"] == videos["soup"] and v["embedding_option"] == "visual"
+        }
+        segments = full["embedding"]["video_embedding"]["segments"]
+        assert {(s["embedding_scope"], s["start_offset_sec"]): bits(s["float"]) for s in segments} == lake
+        text = api.post(
+            "/analyze", json={"video_id": videos["soup"], "prompt": "What is said?", "stream": False}
+        )
+        assert "soup" in text.json()["data"].lower()
+
+
+def test_a_replaced_file_replaces_the_rows(perceived: Perceived, java: Java) -> None:
+    before = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
+    shutil.copyfile(perceived.folder / "plant.mp4", perceived.folder / "soup.mp4")
+    report = perceived.again(java)
+    assert (report.analysed, report.unchanged) == (1, 1)
+    after = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
+    assert after["soup"] == after["plant"] == before["plant"] != before["soup"]
+    for declared in (CLIPS, VECTORS, EVIDENCE, FRAMES):
+        ids = set(perceived.lake.read(declared, ["video_id"]).column("video_id").to_pylist())
+        assert ids == {before["plant"]}
+
+
+def test_a_lake_of_another_model_is_refused_before_anything_is_analysed(java: Java, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    row = {"video_id": "a" * 24, "start_sec": 0.0, "model": "marengo3.0", "dimension": 1, "vector": [1.0]}
+    lake.table(VECTORS).replace_groups(rows_of(VECTORS, [row]))
+    df = java.spark.createDataFrame([("https://example.com/a.mp4",)], "url string")
+    with pytest.raises(SchemaMismatch, match=r"marengo3\.0"):
+        tl_data.spark.perceive(df, lake=lake)
+    with pytest.raises(SchemaMismatch):
+        tl_data.spark.perceive(df, "link", lake=lake)
+    assert not lake.exists(VIDEOS)

@@ -1,0 +1,241 @@
+"""Downloads and analyses videos without a server, as the engine does: for the workers of a cluster.
+
+    with Perceiver(Access()) as perceiver:
+        later = perceiver.start("https://example.com/tour.mp4")     # begins the download
+        perceiver.finish(later).segments                            # the vectors
+
+Downloads, limits, worker processes, models and vectors are those of the engine, so the results are equal. Of
+the two processes of an engine's worker, for pictures and for sound, there is one here, with one thread: a
+cluster divides its cores among executors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+
+from tl_data.local.config import Config
+from tl_data.local.errors import MediaProblem
+from tl_data.local.media_validation import check_video
+from tl_data.local.models import Tiers, embed_options, read_tiers
+from tl_data.local.perception.evidence import ModelFailed, NotVideo
+from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
+from tl_data.local.search.transcript import phrases
+from tl_data.local.service import segment_fields
+from tl_data.local.storage import serialization
+from tl_data.local.tasks.download import (
+    AGENT,
+    MAX_REDIRECTS,
+    UNREACHABLE,
+    Fetched,
+    check_url,
+    connector_of,
+    fetch,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Access:
+    """What downloads may reach, and their limits; see the options of `tl-data serve`."""
+
+    allow_private: bool = False  # URLs may resolve to loopback and private addresses
+    media: str | None = None  # folder that file:// URLs may read
+    max_bytes: int = 2 << 30  # largest video
+    download_seconds: float = 1800.0  # time limit of a download
+    analysis_seconds: float = 3600.0  # time limit of an analysis
+
+
+@dataclass(frozen=True)
+class Perceived:
+    """The result for one video."""
+
+    sha256: str  # of the file, in hex
+    filename: str
+    size_bytes: int
+    duration_sec: float
+    width: int
+    height: int
+    fps: float
+    form: int  # version of the evidence
+    evidence: bytes  # compressed JSON, as the engine stores it
+    segments: list[dict[str, Any]]  # vectors in the form of the API
+    transcription: list[dict[str, Any]]  # phrases with start, end and value
+    seconds: float  # duration of the analysis
+
+
+class Perceiver:
+    """A loop with one worker process, which loads the models once. Use it from one thread.
+
+    Raises:
+        SettingsError: a setting of a model, such as TL_LOCAL_CLIP, is wrong.
+    """
+
+    def __init__(self, access: Access, tiers: Tiers | None = None) -> None:
+        self.tiers = tiers or read_tiers()
+        self.model = self.tiers.search_model
+        self._scratch = Path(tempfile.mkdtemp(prefix="tl-perceive-"))
+        self._config = Config(
+            home=self._scratch,
+            allow_private=access.allow_private,
+            media=Path(access.media) if access.media else None,
+        )
+        self._access = access
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._pool = WorkerPool(1, seconds=access.analysis_seconds, tiers=self.tiers, alone=True)
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker process and delete the temporary files."""
+        self._call(self._pool.aclose()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def headers(self, url: str, signed_get: str | None = None) -> tuple[int, dict[str, str]]:
+        """Status and headers of a URL, by HEAD, or by GET of the first byte where HEAD is not supported.
+
+        Args:
+            signed_get: the URL for GET, if another one is signed for it.
+
+        Raises:
+            MediaProblem: the URL is not allowed, or its host does not answer.
+        """
+        return self._call(self._headers(url, signed_get or url)).result()
+
+    def start(self, url: str) -> Future[tuple[Path, Fetched]]:
+        """Begin the download of a video. `finish` takes the result."""
+        self._count += 1
+        folder = self._scratch / str(self._count)
+        folder.mkdir()
+        return self._call(self._fetch(url, folder))
+
+    def finish(
+        self,
+        download: Future[tuple[Path, Fetched]],
+        then: Callable[[Path, float], None] | None = None,
+    ) -> Perceived:
+        """Wait for a download, analyse the video and delete the file.
+
+        Args:
+            download: from `start`.
+            then: called with the file and its length in seconds after the analysis, before the deletion.
+
+        Raises:
+            MediaProblem: the video cannot be downloaded or read, or violates a limit.
+            ModelFailed: a configured model cannot be used.
+            StorageFull: the disk is full.
+        """
+        folder, fetched = download.result()
+        try:
+            found = self._call(self._analyze(folder, fetched)).result()
+            if then is not None:
+                then(fetched.path, found.duration_sec)
+            return found
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _headers(self, url: str, get: str) -> tuple[int, dict[str, str]]:
+        status, headers = await self._request("HEAD", url, {})
+        if status >= 400 or not headers.get("content-length"):
+            status, headers = await self._request("GET", get, {"Range": "bytes=0-0"})
+        return status, headers
+
+    async def _request(self, method: str, url: str, fields: Mapping[str, str]) -> tuple[int, dict[str, str]]:
+        timeout = aiohttp.ClientTimeout(total=60, sock_connect=20)
+        fields = {"User-Agent": AGENT, "Accept-Encoding": "identity", **fields}
+        async with aiohttp.ClientSession(
+            connector=connector_of(self._config.allow_private), timeout=timeout, headers=fields
+        ) as session:
+            try:
+                for _ in range(MAX_REDIRECTS + 1):
+                    url = check_url(url, self._config)
+                    async with session.request(method, url, allow_redirects=False) as answer:
+                        location = answer.headers.get("Location")
+                        if answer.status not in (301, 302, 303, 307, 308) or not location:
+                            return answer.status, {k.lower(): v for k, v in answer.headers.items()}
+                        url = urljoin(url, location)
+                        if urlsplit(url).scheme not in ("http", "https"):
+                            raise MediaProblem(UNREACHABLE, "The video URL redirects to a local file.")
+            except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError, ValueError) as error:
+                reason = str(error) or type(error).__name__
+                raise MediaProblem(UNREACHABLE, f"The video URL cannot be reached: {reason}.") from None
+        raise MediaProblem(UNREACHABLE, f"The video URL redirects more than {MAX_REDIRECTS} times.")
+
+    async def _fetch(self, url: str, folder: Path) -> tuple[Path, Fetched]:
+        try:
+            access = self._access
+            return folder, await fetch(
+                url, folder / "source", self._config,
+                limit=access.max_bytes, seconds=access.download_seconds, what="video",
+            )  # fmt: skip
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    async def _analyze(self, folder: Path, fetched: Fetched) -> Perceived:
+        begun = time.monotonic()
+        try:
+            check_video(await self._pool.probe(fetched.path), self._config.profile)
+            evidence = await self._pool.analyze(fetched.path, folder / "frames")
+        except ModelFailed:
+            raise
+        except (NotVideo, WorkerFailed) as error:
+            raise MediaProblem("video_file_broken", f"Cannot read the video file. {error}") from error
+        check_video(
+            evidence.probe, self._config.profile
+        )  # the header may have a shorter duration than the pictures
+        segments = await asyncio.to_thread(self._segments, evidence)
+        return Perceived(
+            sha256=fetched.sha256,
+            filename=fetched.filename,
+            size_bytes=evidence.probe.size_bytes,
+            duration_sec=round(evidence.probe.duration_sec, 3),
+            width=evidence.probe.width,
+            height=evidence.probe.height,
+            fps=round(evidence.probe.fps, 3),
+            form=evidence.form,
+            evidence=serialization.pack(evidence),
+            segments=segments,
+            transcription=[
+                {"start": phrase.start_sec, "end": phrase.end_sec, "value": phrase.text}
+                for span in evidence.speech
+                for phrase in phrases(span)
+            ],
+            seconds=round(time.monotonic() - begun, 3),
+        )
+
+    def _segments(self, evidence: Any) -> list[dict[str, Any]]:
+        from tl_data.local.perception.vision.image_encoder import configured_encoder
+        from tl_data.local.search.embeddings import segments_of
+
+        options = embed_options(self.model)
+        found = segments_of(evidence, options, ("clip", "video"), encoder=configured_encoder(self.tiers))
+        return [segment_fields(segment) for segment in found]

@@ -1,0 +1,161 @@
+"""Serves the videos of a lake: `tl-data serve --lake FOLDER`.
+
+`tl_data.spark.perceive` writes the evidence of each video to the table `evidence`. At its start, the engine
+puts this evidence into one index, named like the folder, and removes videos that the lake has lost. Nothing
+is analysed. Searches, vectors and texts come from the evidence; the videos have no stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tl_data.errors import LakeError, SettingsError
+from tl_data.local import models
+from tl_data.local.config import Config
+from tl_data.local.errors import safe_file_name
+from tl_data.local.service import Stages
+from tl_data.local.storage import serialization
+from tl_data.local.storage.database import Row, Store, Where, now
+
+THUMBNAIL = "thumbnail.jpg"
+
+
+async def import_lake(folder: str, config: Config, store: Store, stages: Stages) -> int:
+    """Bring the index of a lake up to date; returns the number of added videos.
+
+    Raises:
+        SettingsError: the folder has no evidence.
+        LakeError: a table cannot be read.
+    """
+    from tl_data.lake.lake import open_lake
+    from tl_data.lake.schemas import EVIDENCE
+
+    lake = open_lake(folder)
+    if not lake.exists(EVIDENCE):
+        raise SettingsError(
+            f"--lake {folder}: the lake has no table evidence. tl_data.spark.perceive writes it; the results "
+            "of jobs have none, because the service keeps the evidence"
+        )
+    index_id = _index(folder, config, store)
+    here = {row["id"]: row for row in store.rows("videos", [Where("index_id", "=", index_id)])}
+    videos = _videos(lake)
+    posters: dict[str, bytes] | None = None
+    added, kept = 0, set()
+    for row in _rows(lake.batches(EVIDENCE)):
+        video_id, video = str(row["video_id"]), videos.get(str(row["video_id"]))
+        if video is None:  # a run that was killed between its commits
+            continue
+        kept.add(video_id)
+        known = here.get(video_id)
+        if known and (known["looked_by"], known["form"]) == (row["model"], row["form"]):
+            continue
+        try:
+            evidence = serialization.unpack(row["evidence"])
+        except Exception as error:
+            raise LakeError(
+                f"{folder}/evidence: the evidence of video {video_id} is damaged: {error}"
+            ) from error
+        frames = config.folder(video_id) / "frames"
+        frames.mkdir(parents=True, exist_ok=True)
+        posters = _posters(lake) if posters is None else posters
+        if video_id in posters:
+            (frames / THUMBNAIL).write_bytes(posters[video_id])
+        await stages.add(index_id, video_id, evidence, frames)
+        _add_video(store, index_id, video_id, video, row)
+        added += 1
+    for video_id in here.keys() - kept:
+        store.remove("videos", [Where("id", "=", video_id)])
+        store.remove("tasks", [Where("video_id", "=", video_id)])
+        await stages.remove(video_id)
+    return added
+
+
+def _index(folder: str, config: Config, store: Store) -> str:
+    """The id of the index of a lake; it is created at first use."""
+    place = folder if "://" in folder else str(Path(folder).absolute())
+    index_id = hashlib.sha256(f"lake {place.rstrip('/')}".encode()).hexdigest()[:24]
+    if store.get("indexes", index_id) is None:
+        names = {row["index_name"] for row in store.rows("indexes", columns=["index_name"])}
+        name = place.rstrip("/").rpartition("/")[2][:40] or "lake"
+        name = name if name not in names else f"{name}-{index_id[:8]}"
+        profile, tiers = config.profile, config.tiers
+        search = tiers.search_model if not profile.index_models else _first(profile.index_models, "marengo")
+        writer = tiers.analyze_model if not profile.index_models else _first(profile.index_models, "pegasus")
+        requested = [
+            {"model_name": model, "model_options": ["visual", "audio"]} for model in (search, writer) if model
+        ]
+        at = now()
+        store.add(
+            "indexes",
+            {
+                "id": index_id,
+                "index_name": name,
+                "models": models.read_models(_distinct(requested), tiers, profile),
+                "addons": ["thumbnail"],
+                "created_at": at,
+                "updated_at": at,
+            },
+        )
+    return index_id
+
+
+def _first(names: tuple[str, ...], prefix: str) -> str:
+    return next((name for name in names if name.startswith(prefix)), "")
+
+
+def _distinct(requested: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({model["model_name"]: model for model in requested}.values())
+
+
+def _add_video(store: Store, index_id: str, video_id: str, video: Row, row: Row) -> None:
+    """Add or replace the rows of a video, with its URL, from which it can be analysed again."""
+    at = video["indexed_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z" if video["indexed_at"] else now()
+    facts = {
+        "index_id": index_id,
+        "filename": safe_file_name(str(video["canonical_url"] or video["url"]).rpartition("/")[2]),
+        "duration": video["duration_sec"],
+        "width": video["width"],
+        "height": video["height"],
+        "fps": video["fps"],
+        "size": video["size_bytes"],
+        "sha256": row["sha256"],
+        "stream": 0,
+        "created_at": at,
+        "updated_at": at,
+        "user_metadata": {"source_key": video["source_key"]},
+    }
+    with store.transaction():
+        store.remove("tasks", [Where("video_id", "=", video_id)])
+        store.remove("videos", [Where("id", "=", video_id)])
+        task = {"id": video_id, "video_id": video_id, "status": "ready", "url": video["url"]}
+        store.add("tasks", facts | task)
+        looked = {"looked_by": row["model"], "form": row["form"], "indexed_at": at, "hls_updated_at": at}
+        store.add("videos", facts | looked | {"id": video_id})
+
+
+def _videos(lake: Any) -> dict[str, Row]:
+    """The first row of `videos` for each video id."""
+    from tl_data.lake.schemas import VIDEOS
+
+    columns = ("source_key", "url", "canonical_url", "video_id", "duration_sec", "width", "height", "fps")
+    found: dict[str, Row] = {}
+    for row in _rows(lake.batches(VIDEOS, [*columns, "size_bytes", "indexed_at"])):
+        if row["video_id"]:
+            found.setdefault(str(row["video_id"]), row)
+    return found
+
+
+def _posters(lake: Any) -> dict[str, bytes]:
+    """The poster of each video in the table `frames`."""
+    from tl_data.lake.schemas import FRAMES
+
+    rows = _rows(lake.batches(FRAMES, ["video_id", "kind", "jpeg"]))
+    return {row["video_id"]: row["jpeg"] for row in rows if row["kind"] == "poster"}
+
+
+def _rows(batches: Any) -> Iterator[Row]:
+    for batch in batches:
+        yield from batch.to_pylist()

@@ -1,0 +1,590 @@
+"""The embedded engine's analysis of videos on Spark executors: one row per video, written to a lake.
+
+The driver reads the source in chunks and starts one Spark job per chunk, several at a time, so that no core
+waits for the last video of a chunk. An executor identifies each URL, downloads and analyses it, and returns
+its evidence, vectors and words. The driver alone writes the lake, one commit per chunk: there are no
+conflicting writers, and files have the size of a chunk. A killed run loses the chunks in flight.
+
+Executors need the extras `local` and `spark` of tl_data. Nothing is paid, and no server runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import math
+import os
+import socket
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tl_data.client.remote import Remote, content_md5
+from tl_data.errors import MediaRefused, SchemaMismatch, TLDataError
+from tl_data.functions.embed import segments as segments_of
+from tl_data.functions.index import clip_rows
+from tl_data.lake.base import Group, rows_of
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS, VIDEOS, LakeSchema
+from tl_data.media.frames import frames_of
+from tl_data.media.identity import canonical_url, identify, is_url, local_path
+from tl_data.object_store import Buckets
+from tl_data.types import COUNT, FLAG, NUMBER, TEXT
+from tl_data.urls import is_bucket, redacted
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from tl_data.local.perceive import Access, Perceived, Perceiver
+
+JOB = "perceive"  # the value of the column `job` of `videos` and `runs`
+#: What a row of `videos` lists as made.
+MADE = ("clips", "evidence", "vectors")
+#: Columns of `videos` that an executor returns.
+_VIDEO_COLUMNS = ("canonical_url", "content_key", "duration_sec", "width", "height", "fps", "size_bytes")
+_VECTOR = pa.list_(pa.float32())
+
+
+def _rows_type(declared: LakeSchema, *without: str) -> pa.DataType:
+    """The type of a list of rows of a table, without the columns that are equal for all rows of a video."""
+    fields = [f for f in declared.schema if f.name not in ("video_id", "model", "dimension", *without)]
+    fields = [pa.field(f.name, _VECTOR if f.name == "vector" else f.type) for f in fields]
+    return pa.list_(pa.struct(fields))
+
+
+_CLIPS, _VECTORS, _FRAMES = _rows_type(CLIPS, "thumbnail_url"), _rows_type(VECTORS), _rows_type(FRAMES)
+#: What an executor receives for each video.
+_TASK = pa.schema([("canonical_url", TEXT), ("url", TEXT), ("known_key", TEXT)])
+#: What an executor returns for each video. `state` is done, unchanged or failed.
+_RESULT = pa.schema(
+    [
+        ("canonical_url", TEXT),
+        ("state", TEXT),
+        ("content_key", TEXT),
+        ("sha256", TEXT),
+        ("filename", TEXT),
+        ("size_bytes", COUNT),
+        ("duration_sec", NUMBER),
+        ("width", COUNT),
+        ("height", COUNT),
+        ("fps", NUMBER),
+        ("form", COUNT),
+        ("evidence", pa.binary()),
+        ("clips", _CLIPS),
+        ("vectors", _VECTORS),
+        ("frames", _FRAMES),
+        ("class", TEXT),
+        ("code", TEXT),
+        ("message", TEXT),
+        ("retryable", FLAG),
+        ("worker", TEXT),
+        ("seconds", NUMBER),
+    ]
+)
+
+
+@dataclass
+class Report:
+    """The outcome of `perceive`."""
+
+    model: str  # the engine's name of the models, as in the column `model`
+    videos: int = 0  # distinct videos of the source
+    analysed: int = 0
+    unchanged: int = 0  # videos that the lake already has, with the same content
+    failed: int = 0  # listed in `errors`
+    minutes: float = 0.0  # of video, analysed
+    analysis_seconds: float = 0.0  # sum over all executors
+    workers: set[str] = field(default_factory=set)  # Python workers that analysed a video, as host:pid
+
+
+@dataclass(frozen=True)
+class _Executor:
+    """The work of an executor; it is pickled with the function."""
+
+    access: Access
+    model: str
+    frames: bool
+    signed_url_hours: float
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        perceiver = _perceiver(self.access)
+        if perceiver.model != self.model:
+            raise SchemaMismatch(
+                f"the executor on {socket.gethostname()} has the models {perceiver.model}, another one has "
+                f"{self.model}. Install the same packages and set the same TL_LOCAL_* variables on all"
+            )
+        rows = (row for batch in batches for row in batch.to_pylist())
+        current = next(rows, None)
+        started = self._start(perceiver, current) if current else None
+        while current is not None and started is not None:
+            following = next(rows, None)
+            # The next download runs during this analysis.
+            after = self._start(perceiver, following) if following else None
+            yield pa.RecordBatch.from_pylist([self._finish(perceiver, current, started)], _RESULT)
+            current, started = following, after
+
+    def _start(self, perceiver: Perceiver, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Identify a video and begin its download; returns the first fields of its result."""
+        from tl_data.local.errors import MediaProblem
+
+        result: dict[str, Any] = {"canonical_url": row["canonical_url"], "worker": _worker_name()}
+        url = str(row["url"])
+        try:
+            head, get = self._addresses(url)
+            identity = asyncio.run(identify(_Headers(perceiver, head, get), url))
+            result["content_key"] = identity.content_key
+            if identity.content_key == row["known_key"]:
+                return result | {"state": "unchanged"}
+            return result | {"download": perceiver.start(get)}
+        except (TLDataError, MediaProblem) as error:
+            return result | _failure(error)
+
+    def _addresses(self, url: str) -> tuple[str, str]:
+        """The URLs for HEAD and GET: signed for an object in a bucket, a file:// URL for a path."""
+        if not is_bucket(url):
+            return (url, url) if is_url(url) else (local_path(url).absolute().as_uri(),) * 2
+        buckets = Buckets(self.signed_url_hours)
+
+        async def sign() -> tuple[str, str]:
+            return await buckets.sign("HEAD", url), await buckets.sign("GET", url)
+
+        return asyncio.run(sign())
+
+    def _finish(
+        self, perceiver: Perceiver, row: Mapping[str, Any], started: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The complete result of a video."""
+        from tl_data.local.errors import MediaProblem
+
+        if "state" in started:
+            return started
+        download = started.pop("download")
+        try:
+            pictures: list[dict[str, Any]] = []
+            found = perceiver.finish(download, self._frames(pictures) if self.frames else None)
+        except (TLDataError, MediaProblem) as error:
+            if not _is_of_video(error):
+                raise
+            return started | _failure(error)
+        return started | _fields(found) | {"state": "done", "frames": pictures if self.frames else None}
+
+    @staticmethod
+    def _frames(rows: list[dict[str, Any]]) -> Any:
+        """A function that appends the frames of a downloaded file to `rows`."""
+
+        def read(path: Path, seconds: float) -> None:
+            rows.extend(frames_of(str(path), seconds))
+
+        return read
+
+
+class _Headers:
+    """Reads the headers of one URL through the engine's checks of addresses, for `identify`."""
+
+    def __init__(self, perceiver: Perceiver, head: str, get: str) -> None:
+        self._perceiver, self._head, self._get = perceiver, head, get
+
+    async def probe_url(self, url: str) -> Remote:
+        status, fields = self._perceiver.headers(self._head, self._get)
+        if status >= 400:
+            raise MediaRefused(
+                f"cannot read {redacted(url)} (HTTP {status})",
+                "video_url_not_found" if status in (404, 410) else "video_url_not_accessible",
+            )
+        ranged = fields.get("content-range", "").rpartition("/")[2]
+        length = ranged or fields.get("content-length", "")
+        return Remote(
+            url=url,
+            final_url=url,
+            status=status,
+            content_type=fields.get("content-type"),
+            length=int(length) if length.isdigit() else None,
+            etag=fields.get("etag"),
+            last_modified=fields.get("last-modified"),
+            accept_ranges=bool(ranged),
+            md5=content_md5(fields, s3=url.startswith("s3")),
+        )
+
+
+#: The perceiver of this Python worker, by what it may reach. Spark reuses workers, so models are loaded once.
+_perceivers: dict[Access, Perceiver] = {}
+
+
+def _perceiver(access: Access) -> Perceiver:
+    from tl_data.local.perceive import Perceiver
+
+    if access not in _perceivers:
+        _perceivers[access] = Perceiver(access)
+        atexit.register(_perceivers[access].close)
+    return _perceivers[access]
+
+
+def _worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _is_of_video(error: Exception) -> bool:
+    """Whether an error concerns this video alone, not the models or the disk of the executor."""
+    from tl_data.local.perception.evidence import ModelFailed
+
+    return not isinstance(error, ModelFailed)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """The fields of a failed video."""
+    code = str(getattr(error, "code", None) or "video_file_broken")
+    message = str(getattr(error, "message", None) or error)
+    return {
+        "state": "failed",
+        "class": "MediaRefused",
+        "code": code,
+        "message": redacted(message),
+        "retryable": code in ("video_url_not_accessible", "video_url_not_found"),
+    }
+
+
+def _fields(found: Perceived) -> dict[str, Any]:
+    """The fields of an analysed video. Clips and vectors are those that the API would return for it."""
+    full = {
+        "embedding": {"video_embedding": {"segments": found.segments}},
+        "transcription": found.transcription,
+    }
+    names = ("sha256", "filename", "size_bytes", "duration_sec", "width", "height", "fps", "form", "seconds")
+    return {name: getattr(found, name) for name in names} | {
+        "evidence": found.evidence,
+        "clips": [{n: v for n, v in clip.items() if n != "vector"} for clip in clip_rows(full, "visual")],
+        "vectors": segments_of(full),
+    }
+
+
+# -------------------------------------------------------------------------------------------- the driver
+
+
+def perceive(
+    df: DataFrame,
+    url: str = "url",
+    *,
+    lake: Lake | str = "lake",
+    key: str | None = None,
+    frames: bool = False,
+    media: str | None = None,
+    allow_private: bool = False,
+    chunk: int = 64,
+    per_task: int = 4,
+    in_flight: int = 2,
+    again: bool = False,
+    signed_url_hours: float = 12.0,
+) -> Report:
+    """Analyse the videos of a DataFrame on the executors, and write the results to a lake.
+
+    The tables `videos`, `clips`, `vectors` and `evidence` are those that an embedded engine would make, under
+    the same model name: `nearest`, `tl-data view` and `tl-data serve --lake` read them. A video that the lake
+    has with the same content and model is not downloaded. One that fails is a row in `errors`.
+
+    Args:
+        df: the rows.
+        url: the column with URLs (http, https, s3, gs, az, abfss), or with paths below `media`.
+        lake: the folder or bucket of the lake. Only the driver writes it.
+        key: the column that identifies a row; None: the URL without its signature.
+        frames: also write the table `frames`, for the viewer.
+        media: the folder that executors may read paths and file:// URLs from.
+        allow_private: whether URLs may resolve to private addresses.
+        chunk: videos per Spark job and per commit.
+        per_task: videos per Spark task.
+        in_flight: Spark jobs at a time.
+        again: whether videos that failed for good are tried again although their content is the same.
+        signed_url_hours: how long URLs of objects in buckets are signed for.
+
+    Raises:
+        SchemaMismatch: a column is missing, the lake has vectors of another model, or executors differ.
+        LakeError: the lake cannot be written. What is written stays; a repeated call continues.
+    """
+    from tl_data.local.perceive import Access
+
+    for column in (url, key):
+        if column is not None and column not in df.columns:
+            raise SchemaMismatch(f"no column {column!r}; columns: {', '.join(df.columns)}")
+    for name, value in (("chunk", chunk), ("per_task", per_task), ("in_flight", in_flight)):
+        if value < 1:
+            raise SchemaMismatch(f"{name} is {value}; it must be at least 1")
+    spark = df.sparkSession
+    access = Access(allow_private=allow_private, media=str(Path(media).absolute()) if media else None)
+    model = _model_of_executors(spark, access)
+    opened = lake if isinstance(lake, Lake) else Lake(str(lake), "delta")
+    run = _Run(opened, model, _Known.read(opened, model, again), frames)
+    work = _Executor(access, model, frames, signed_url_hours)
+    columns = [df[url].alias("url")] + ([df[key].alias("source_key")] if key else [])
+    rows = df.select(*columns).distinct().toLocalIterator(prefetchPartitions=True)
+    source = run.tasks({"url": row["url"], "source_key": row["source_key"] if key else None} for row in rows)
+    with ThreadPoolExecutor(in_flight, "tl-perceive") as pool:
+        pending: dict[Future[pa.Table], None] = {}
+        try:
+            while True:
+                while len(pending) < in_flight and (tasks := list(islice(source, chunk))):
+                    pending[pool.submit(_analyse, spark, work, tasks, per_task)] = None
+                if not pending:
+                    break
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del pending[future]
+                    run.commit(future.result())
+        except BaseException:
+            run.end("interrupted")
+            raise
+    run.end("partial" if run.report.failed else "done")
+    return run.report
+
+
+def _model_of_executors(spark: Any, access: Access) -> str:
+    """The model name of an executor: the driver need not have the models."""
+
+    def name(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"model": [_perceiver(access).model]})
+
+    rows = spark.range(1, numPartitions=1).mapInArrow(name, "model string").collect()
+    return str(rows[0]["model"])
+
+
+def _analyse(spark: Any, work: _Executor, tasks: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
+    """Run one chunk on the executors."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    source = spark.createDataFrame(pa.Table.from_pylist(list(tasks), _TASK))
+    parts = source.repartition(max(1, math.ceil(len(tasks) / per_task)))
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return work(batches)
+
+    result: pa.Table = parts.mapInArrow(run, from_arrow_schema(_RESULT)).toArrow()
+    return result.cast(_RESULT)
+
+
+@dataclass
+class _Known:
+    """What the lake knows of each canonical URL. It holds about 200 bytes per video."""
+
+    keys: dict[str, str]  # canonical URL -> content key that needs no analysis
+    sources: set[str]  # source keys in `videos`
+    attempts: dict[str, int]  # source key -> failed attempts
+    failed: set[str]  # canonical URLs whose content fails again
+
+    @classmethod
+    def read(cls, lake: Lake, model: str, again: bool) -> _Known:
+        """Read the tables.
+
+        Raises:
+            SchemaMismatch: the lake has vectors of another model.
+        """
+        for batch in lake.batches(VECTORS, ["model"]):
+            other = [m for m in pc.unique(batch.column("model")).to_pylist() if m != model]
+            if other:
+                raise SchemaMismatch(
+                    f"{redacted(lake.folder)} has vectors of {other[0]}, and the executors have {model}. "
+                    "Vectors of different models are not comparable: choose another lake"
+                )
+        keys: dict[str, str] = {}
+        sources: set[str] = set()
+        for batch in lake.batches(VIDEOS, ["source_key", "canonical_url", "content_key", "model", "made"]):
+            for row in batch.to_pylist():
+                sources.add(row["source_key"])
+                if row["model"] == model and set(MADE) <= set(row["made"] or ()):
+                    keys[row["canonical_url"]] = row["content_key"]
+        attempts: dict[str, int] = {}
+        failed: set[str] = set()
+        for row in lake.read(
+            ERRORS, ["source_key", "url", "content_key", "retryable", "attempt"]
+        ).to_pylist():
+            attempts[row["source_key"]] = row["attempt"] or 0
+            if not (again or row["retryable"]) and row["content_key"]:
+                failed.add(canonical := _canonical(row["url"]))
+                keys[canonical] = row["content_key"]
+        return cls(keys, sources, attempts, failed)
+
+
+def _canonical(url: str) -> str:
+    """The canonical URL of a URL or path.
+
+    Raises:
+        MediaRefused: the text cannot be read as a URL.
+    """
+    return canonical_url(url) if is_url(url) else local_path(url).absolute().as_uri()
+
+
+class _Run:
+    """The state of one call: what is known, what runs, and what was written."""
+
+    def __init__(self, lake: Lake, model: str, known: _Known, frames: bool) -> None:
+        self.report = Report(model)
+        self._known = known
+        names = [VIDEOS, ERRORS, CLIPS, VECTORS, EVIDENCE, RUNS, *([FRAMES] if frames else [])]
+        self._tables = {declared.name: lake.table(declared) for declared in names}
+        self._keys: dict[str, dict[str, str]] = {}  # canonical URL in flight -> source key -> URL
+        self._refused: list[dict[str, Any]] = []  # rows of `errors` for texts that are no URLs
+        self._rows = 0
+        self._seen: set[str] = set()
+        self._run = {
+            "run_id": uuid.uuid4().hex, "job": JOB, "status": "running", "model": model,
+            "started_at": datetime.now(UTC),
+        }  # fmt: skip
+
+    def tasks(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A task for each distinct video. Rows without a URL, and texts that are no URL, are refused."""
+        for row in rows:
+            self._rows += 1
+            url, key = row["url"], row["source_key"]
+            try:
+                if url is None or not str(url).strip():
+                    raise MediaRefused("the row has no URL", "video_url_missing")
+                canonical = _canonical(str(url).strip())
+            except MediaRefused as error:
+                self._refused.append(self._error(str(key or url or ""), str(url or ""), _failure(error)))
+                continue
+            source_key = str(canonical if key is None else key)
+            if canonical in self._keys:
+                self._keys[canonical][source_key] = str(url)
+                continue
+            self._keys[canonical] = {source_key: str(url)}
+            if canonical not in self._seen:
+                self._seen.add(canonical)
+                self.report.videos += 1
+            known = self._known.keys.get(canonical)
+            yield {"canonical_url": canonical, "url": str(url).strip(), "known_key": known}
+
+    def commit(self, result: pa.Table) -> None:
+        """Write the results of a chunk: first the outputs, then `errors` and `videos`, as jobs do."""
+        report, now = self.report, datetime.now(UTC)
+        rows = result.drop_columns(["clips", "vectors", "frames", "evidence"]).to_pylist()
+        done = result.filter(pc.equal(result.column("state"), "done"))
+        ids = [sha[:24] for sha in done.column("sha256").to_pylist()]
+        first = pa.array([ids.index(video_id) for video_id in dict.fromkeys(ids)], pa.int64())
+        distinct, ids = done.take(first), list(dict.fromkeys(ids))  # several URLs may have the same content
+        changed = [url for url in done.column("canonical_url").to_pylist() if url in self._known.keys]
+        gone: list[Group] = [(video_id,) for video_id in {*ids, *self._former_ids(changed)}]
+        if ids:
+            for declared in (CLIPS, VECTORS, *([FRAMES] if "frames" in self._tables else [])):
+                self._tables[declared.name].replace_groups(self._unfolded(distinct, ids, declared), gone=gone)
+            columns = ["content_key", "sha256", "form", "evidence"]
+            evidence = [
+                {"video_id": video_id, "model": report.model, "made_at": now, **row}
+                for video_id, row in zip(ids, distinct.select(columns).to_pylist(), strict=True)
+            ]
+            self._tables["evidence"].replace_groups(rows_of(EVIDENCE, evidence), gone=gone)
+        videos: list[dict[str, Any]] = []
+        missing: dict[str, dict[str, str]] = {}  # canonical URL -> source keys that `videos` lacks
+        errors = self._refused
+        self._refused = []
+        report.failed += len(errors)
+        made = sorted([*MADE, *(["frames"] if "frames" in self._tables else [])])
+        for row in rows:
+            keys = self._keys.pop(row["canonical_url"])
+            if row["state"] == "unchanged" and row["canonical_url"] in self._known.failed:
+                report.failed += 1
+            elif row["state"] == "unchanged":
+                report.unchanged += 1
+                if new := {key: url for key, url in keys.items() if key not in self._known.sources}:
+                    missing[row["canonical_url"]] = new
+            elif row["state"] == "failed":
+                report.failed += 1
+                errors += [self._error(key, url, row) for key, url in keys.items()]
+            else:
+                report.analysed += 1
+                report.minutes += row["duration_sec"] / 60
+                report.analysis_seconds += row["seconds"]
+                report.workers.add(row["worker"])
+                self._known.keys[row["canonical_url"]] = row["content_key"]
+                self._known.failed.discard(row["canonical_url"])
+                self._known.sources.update(keys)
+                video = {name: row[name] for name in _VIDEO_COLUMNS} | {
+                    "video_id": row["sha256"][:24],
+                    "status": "ready",
+                    "model": report.model,
+                    "made": made,
+                    "indexed_at": now,
+                    "job": JOB,
+                }
+                videos += [video | {"source_key": key, "url": url} for key, url in keys.items()]
+        videos += self._copies(missing)
+        fixed = [(row["source_key"],) for row in videos]
+        self._tables["errors"].replace_groups(rows_of(ERRORS, errors), gone=fixed)
+        if videos:
+            self._tables["videos"].replace_groups(rows_of(VIDEOS, videos))
+        self._write_run("running", None)
+
+    def _former_ids(self, changed: Sequence[str]) -> set[str]:
+        """The video ids of replaced files that no other row of `videos` has.
+
+        Args:
+            changed: the canonical URLs whose content changed.
+        """
+        former: set[str] = set()
+        kept: set[str] = set()
+        for batch in self._tables["videos"].batches(["canonical_url", "video_id"]) if changed else ():
+            for row in batch.to_pylist():
+                (former if row["canonical_url"] in changed else kept).add(row["video_id"])
+        return former - kept
+
+    def _copies(self, missing: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+        """Rows of `videos` for further source keys of videos that the lake has."""
+        copies: dict[str, dict[str, Any]] = {}
+        for batch in self._tables["videos"].batches() if missing else ():
+            found = pc.is_in(batch.column("canonical_url"), pa.array(list(missing), TEXT))
+            for row in batch.filter(found).to_pylist():
+                for key, url in missing[row["canonical_url"]].items():
+                    copies[key] = row | {"source_key": key, "url": url}
+        self._known.sources.update(copies)
+        return list(copies.values())
+
+    def end(self, status: str) -> None:
+        """Write the last refusals and the row of the run."""
+        if self._refused:
+            self.report.failed += len(self._refused)
+            self._tables["errors"].replace_groups(rows_of(ERRORS, self._refused))
+            self._refused = []
+        self._write_run("partial" if status == "done" and self.report.failed else status, datetime.now(UTC))
+
+    def _write_run(self, status: str, ended: datetime | None) -> None:
+        report = self.report
+        row = self._run | {
+            "status": status,
+            "rows": self._rows,
+            "distinct_videos": report.videos,
+            "unchanged": report.unchanged,
+            "failed": report.failed,
+            "ended_at": ended,
+            # Nothing is paid.
+            **dict.fromkeys(("reused", "submitted", "calls"), 0),
+            **dict.fromkeys(("video_minutes", "price"), 0.0),
+        }
+        self._tables["runs"].replace_groups(rows_of(RUNS, [row]))
+
+    def _error(self, key: str, url: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of `errors`."""
+        self._known.attempts[key] = self._known.attempts.get(key, 0) + 1
+        names = ("class", "code", "message", "retryable", "content_key")
+        return {
+            "source_key": key, "url": url, **{name: row.get(name) for name in names},
+            "attempt": self._known.attempts[key], "failed_at": datetime.now(UTC),
+        }  # fmt: skip
+
+    def _unfolded(self, done: pa.Table, ids: Sequence[str], declared: LakeSchema) -> pa.Table:
+        """The rows of a table from the lists of analysed videos, without Python objects for vectors."""
+        lists = done.column(declared.name).combine_chunks()
+        parents, elements = pc.list_parent_indices(lists), pc.list_flatten(lists)
+        columns: dict[str, Any] = dict(zip([f.name for f in elements.type], elements.flatten(), strict=True))
+        columns["video_id"] = pa.array(ids, TEXT).take(parents)
+        columns["model"] = pa.array([self.report.model] * len(elements), TEXT)
+        if "vector" in columns:
+            columns["dimension"] = pc.list_value_length(columns["vector"]).cast(COUNT)
+        empty = pa.nulls(len(elements))
+        return pa.table(
+            [columns.get(f.name, empty).cast(f.type) for f in declared.schema], schema=declared.schema
+        )
