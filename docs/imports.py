@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- printed by docs/imports.py -->\n", "<!-- end -->\n"
 #: Boxes of several modules.
-GROUND = "errors, models, old_names, untrusted, urls, settings"
+GROUND = "errors, models, untrusted, urls, settings"
 RECORDS = "types, billing, object_store"
 TOGETHER = {
     **dict.fromkeys(GROUND.split(", "), GROUND),

@@ -125,9 +125,9 @@ def __getattr__(name: str) -> Any:
             )
             globals()[name] = function
             return function
-    from tl_data.old_names import pointer
+    from tl_data.models import name_of_today
 
-    hint = pointer([name])
+    hint = name_of_today([name])
     raise AttributeError(f"module 'tl_data' has no attribute {name!r}{'.' if hint else ''}{hint}")
 
 

@@ -25,7 +25,7 @@ import orjson
 import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
-from tl_data.old_names import pointer
+from tl_data.models import name_of_today
 from tl_data.types import outcome_of
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _check_arguments(
     known = {p.name: p for p in parameters}
     if unknown := [n for n in values if n not in known]:
         text = f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(known)}"
-        hint = pointer(unknown)
+        hint = name_of_today(unknown)
         raise SchemaMismatch(f"{text}.{hint}" if hint else text)
     if missing := [p.name for p in parameters if p.required and p.name not in values]:
         raise SchemaMismatch(f"{name} needs {', '.join(missing)}")

@@ -9,6 +9,7 @@ the request, and the server decides.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 MB, GB = 1 << 20, 1 << 30
@@ -172,3 +173,46 @@ def short_name(model: str) -> str:
 def embed_name(name: str) -> str:
     """The name of a model for /embed, where marengo2.7 is called Marengo-retrieval-2.7."""
     return name.replace("marengo2.", "Marengo-retrieval-2.")
+
+
+#: The service's page about names of version 1.2, which old samples use.
+MIGRATION_GUIDE = "https://docs.twelvelabs.io/docs/migration-guide"
+
+#: Old name of a parameter, value or endpoint -> today's name.
+OLD_NAMES = {
+    "bulk_classify": "classify(video, labels) for each video",
+    "classify_bulk": "classify(video, labels) for each video",
+    "combined_search": "search with query_text and search_options",
+    "conversation": "transcription for what is said, audio for other sound",
+    "conversation_option": "transcription_options, with lexical or semantic",
+    "disable_video_stream": "enable_video_stream, with the opposite value",
+    "engine": "the models of an index: models",
+    "engine_family": "model_family",
+    "engine_id": "model_name",
+    "engine_name": "model_name",
+    "engine_options": "model_options",
+    "engines": "models",
+    "generate": "analyze(video, prompt)",
+    "index_options": "model_options",
+    "logo": "visual; for the logos of a video ask analyze(video, prompt)",
+    "metadata": "user_metadata",
+    "query": "query_text",
+    "search_combined": "search with query_text and search_options",
+    "search_v2": "search",
+    "text_in_video": "visual; for the text on screen ask analyze(video, prompt)",
+    "video_title": "a key of user_metadata",
+}
+
+
+def name_of_today(names: Iterable[object]) -> str:
+    """A sentence for each old name among `names`, and a link; "" if there is none."""
+    old = [name for name in dict.fromkeys(map(str, names)) if _plain_name(name) in OLD_NAMES]
+    if not old:
+        return ""
+    parts = [f"{name} is a name of API v1.2; today it is {OLD_NAMES[_plain_name(name)]}" for name in old]
+    return f" {'. '.join(parts)}: {MIGRATION_GUIDE}"
+
+
+def _plain_name(name: str) -> str:
+    """A name as in `OLD_NAMES`: `/search-v2` and `tl_search_v2` are `search_v2`."""
+    return name.strip("/").replace("-", "_").replace("/", "_").removeprefix("tl_")

@@ -14,7 +14,7 @@ from tl_data.catalog import bound
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.functions import FUNCTIONS
-from tl_data.old_names import LINK, REPLACEMENTS, pointer
+from tl_data.models import MIGRATION_GUIDE, OLD_NAMES, name_of_today
 from tl_data.pipeline.job import Job
 
 ARGUMENTS = [
@@ -35,29 +35,29 @@ def test_an_old_argument_gets_the_name_of_today(function: str, old: str, now: st
     with pytest.raises(SchemaMismatch) as raised:
         f.arguments(bound(f, (), {old: "x"}))
     assert now in str(raised.value)
-    assert str(raised.value).endswith(LINK)
+    assert str(raised.value).endswith(MIGRATION_GUIDE)
 
 
-def test_a_wrong_argument_that_was_never_a_name_gets_no_pointer() -> None:
+def test_a_wrong_argument_that_was_never_a_name_gets_no_name_of_today() -> None:
     with pytest.raises(SchemaMismatch) as raised:
         FUNCTIONS["search"].arguments({"colour": "red"})
-    assert LINK not in str(raised.value)
-    assert pointer(["visual", "audio", "transcription"]) == ""
+    assert MIGRATION_GUIDE not in str(raised.value)
+    assert name_of_today(["visual", "audio", "transcription"]) == ""
 
 
 @pytest.mark.parametrize(
     "old", ["generate", "engines", "classify_bulk", "text_in_video", "logo", "search_v2"]
 )
 def test_an_old_endpoint_is_no_function(old: str) -> None:
-    with pytest.raises(AttributeError, match=LINK):
+    with pytest.raises(AttributeError, match=MIGRATION_GUIDE):
         getattr(tl_data, old)
-    with pytest.raises(SchemaMismatch, match=LINK):
+    with pytest.raises(SchemaMismatch, match=MIGRATION_GUIDE):
         stream([], old, {"video": "url"})
 
 
 @pytest.mark.parametrize("spelling", ["/search/combined", "/search-v2", "/text-in-video", "tl_generate"])
 def test_paths_and_sql_names_are_recognised(spelling: str) -> None:
-    assert pointer([spelling]).endswith(LINK)
+    assert name_of_today([spelling]).endswith(MIGRATION_GUIDE)
 
 
 @pytest.mark.parametrize("old", ["conversation", "logo", "text_in_video"])
@@ -67,7 +67,7 @@ def test_old_search_options_are_refused_before_the_search(library: Library, old:
         connect(library.settings).call(
             FUNCTIONS["search"], index_id=library.index, query_text="red", search_options=["visual", old]
         )
-    assert REPLACEMENTS[old] in str(raised.value)
+    assert OLD_NAMES[old] in str(raised.value)
     assert library.requests("POST /search") == before
 
 
@@ -80,8 +80,8 @@ def test_an_old_key_of_a_job_file_gets_the_name_of_today(tmp_path: Path, section
     )
     with pytest.raises(SettingsError) as raised:
         Job.load(job)
-    assert REPLACEMENTS[old] in str(raised.value)
-    assert LINK in str(raised.value)
+    assert OLD_NAMES[old] in str(raised.value)
+    assert MIGRATION_GUIDE in str(raised.value)
 
 
 def test_sql_gets_the_name_of_today(library: Library) -> None:
@@ -93,6 +93,6 @@ def test_sql_gets_the_name_of_today(library: Library) -> None:
         rows: Any = "SELECT * FROM tl_search('shared', 'red', search_options => ['conversation'])"
         with pytest.raises(duckdb.Error) as raised:
             con.sql(rows).fetchall()
-        assert LINK in str(raised.value)
+        assert MIGRATION_GUIDE in str(raised.value)
     finally:
         con.close()

@@ -55,6 +55,7 @@ SINKS = MappingProxyType(
         "edl": ("editing.edl", "EDL"),
         "markers": ("editing.edl", "MARKERS"),
         "labelstudio": ("editing.labelstudio", "SINK"),
+        "fiftyone": ("editing.fiftyone", "SINK"),
         "lancedb": ("vectors.lancedb", "SINK"),
         "qdrant": ("vectors.qdrant", "SINK"),
         "milvus": ("vectors.milvus", "SINK"),

@@ -9,8 +9,7 @@ import orjson
 from tl_data.catalog import Parameter, function
 from tl_data.errors import BadRequest, SchemaMismatch
 from tl_data.media.identity import NOT_A_PLACE, is_url, local_path, missing_file
-from tl_data.models import SearchModel
-from tl_data.old_names import pointer
+from tl_data.models import SearchModel, name_of_today
 from tl_data.session import Session
 from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
 from tl_data.urls import redacted
@@ -124,7 +123,7 @@ async def _hits(
 ) -> Rows:
     if max_hits < 1:
         raise SchemaMismatch(f"max_hits is {max_hits}; it must be 1 or more")
-    if old := pointer(name for name in search_options or () if name in OLD_OPTIONS):
+    if old := name_of_today(name for name in search_options or () if name in OLD_OPTIONS):
         raise SchemaMismatch(f"search_options is {', '.join(search_options or ())}.{old}")
     index = await tl.index_id(index_id)
     model = await tl.index_search_model(index)

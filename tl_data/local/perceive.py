@@ -209,9 +209,8 @@ class Perceiver:
             raise
         except (NotVideo, WorkerFailed) as error:
             raise MediaProblem("video_file_broken", f"Cannot read the video file. {error}") from error
-        check_video(
-            evidence.probe, self._config.profile
-        )  # the header may have a shorter duration than the pictures
+        # The header may have a shorter duration than the pictures.
+        check_video(evidence.probe, self._config.profile)
         segments = await asyncio.to_thread(self._segments, evidence)
         return Perceived(
             sha256=fetched.sha256,

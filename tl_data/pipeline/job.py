@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from tl_data.errors import MissingExtra, SettingsError
 from tl_data.lake.lake import Format
-from tl_data.old_names import pointer
+from tl_data.models import name_of_today
 from tl_data.settings import ABOVE_ZERO, JOB_WAIT, Settings
 
 TEXT = {"type": "string", "minLength": 1}
@@ -182,7 +182,7 @@ def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
     if name in SECRETS:
         variable = f"TL_{name.upper()}"
         return f"{name} is not allowed in a job file, which is shared; set {variable} in the environment"
-    if old := pointer([name]):
+    if old := name_of_today([name]):
         return f"{section} has no key {name!r}.{old}"
     close = difflib.get_close_matches(name, allowed, 1)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(allowed)}"

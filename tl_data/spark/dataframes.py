@@ -16,7 +16,7 @@ from tl_data.catalog import Parameter, bound
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
-from tl_data.old_names import pointer
+from tl_data.models import name_of_today
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def apply(
 
     if function not in FUNCTIONS:
         raise SchemaMismatch(
-            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{pointer([function])}"
+            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{name_of_today([function])}"
         )
     f = FUNCTIONS[function]
     arguments = bound(f, args, kwargs)
