@@ -1,6 +1,6 @@
 """A job whose processes and server are killed at random, over a line that loses answers: who pays twice?
 
-    python benchmarks/chaos.py [--seeds 20] [--first 0] [--videos 60] [--profile today]
+    python benchmarks/chaos.py [--seeds 20] [--first 0] [--videos 60] [--profile 2025]
 
 The job runs as `tl-data run` in a process of its own, at times in two at once. By seed, it is killed
 (SIGKILL) at random moments and started again; the server is killed and started on the same data; requests
@@ -409,7 +409,7 @@ def storm(
     kills: int = KILLS,
     restarts: int = RESTARTS,
     calm: float = CALM,
-    profile: str = "lenient",
+    profile: str = "today",
     longest: float = LONGEST,
 ) -> Outcome:
     """One seed in a folder of its own, which is left as it is."""
@@ -424,7 +424,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds that one seed may take")
-    parser.add_argument("--profile", choices=["lenient", "today", "2025"], default="lenient")
+    parser.add_argument("--profile", choices=["lenient", "today", "2025"], default="today")
     parser.add_argument("--keep", type=Path, help="where the folders of seeds that went wrong are kept")
     said = parser.parse_args()
     print(f"{'seed':>4} {'format':8}{'videos':>7}{'created':>8}{'ratio':>7}", end="")

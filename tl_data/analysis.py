@@ -47,7 +47,7 @@ from tl_data.ledger.models import Billed, Call, Entry
 from tl_data.media.identity import with_pictures
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
 from tl_data.ratelimit.headers import moment
-from tl_data.usage import about, current
+from tl_data.usage import about, counting, current
 
 if TYPE_CHECKING:
     from tl_data.client import Client
@@ -729,7 +729,8 @@ class Analyses:
                         "this account analyses indexed videos only: set index_id to index the video first",
                         "video_not_indexed",
                     )
-                entry = await self._ledger.once(call, ask)
+                with counting():
+                    entry = await self._ledger.once(call, ask)
             except TLDataError as error:
                 result.errors[number] = error
                 continue

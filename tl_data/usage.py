@@ -47,6 +47,20 @@ def current() -> Usage:
 
 
 @contextmanager
+def counting() -> Iterator[Usage]:
+    """The usage of the running call; outside of a call, a new one for this block.
+
+    The ledger charges the tokens that a call adds to the usage, so a call that reports tokens needs one.
+    """
+    usage = current_context().usage
+    if usage is not None:
+        yield usage
+        return
+    with receipt() as usage:
+        yield usage
+
+
+@contextmanager
 def about(video_minutes: float) -> Iterator[None]:
     """State the length of the video that calls inside the block analyze, because the API bills its minutes.
 

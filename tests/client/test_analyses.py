@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,15 @@ from tests.support.replay_server import INDEX_ID, ReplayServer
 from tests.support.scripted import KEY, reset, say
 from tl_data.analysis import TextRequest, TextResult, VideoRef, parts_of, summary_part
 from tl_data.connection import Connection
-from tl_data.errors import BadRequest, MediaRefused, SchemaMismatch, ServerFailed, TaskFailed, TLDataError
+from tl_data.errors import (
+    BadRequest,
+    ConnectionFailed,
+    MediaRefused,
+    SchemaMismatch,
+    ServerFailed,
+    TaskFailed,
+    TLDataError,
+)
 from tl_data.functions import FUNCTIONS
 from tl_data.ledger.models import Call
 from tl_data.settings import Settings
@@ -84,6 +96,42 @@ def test_a_task_whose_answer_was_lost_is_found_by_its_key(
     assert len(server.asked("GET /analyze/tasks/t1")) == 1
 
 
+def test_a_task_that_was_lost_for_a_day_is_found_behind_newer_ones(
+    server: ReplayServer, connection: Connection
+) -> None:
+    """No webhook tells of it: its answer was lost, nobody could look for it, and a day passes."""
+    part, day = summary_part(), 86_400.0
+    request = TextRequest(video(1), (part,))
+    call = connection.session.analyses.call(part, video(1))
+    server.tell("POST /analyze/tasks", reset)
+    server.routes["GET /analyze/tasks"] = [say(200, TODAY), say(503, {"message": "No."})]
+    assert {type(e) for e in one(connection, request).errors.values()} == {ConnectionFailed}
+    for record in Path(connection.settings.ledger_url, call.folder).iterdir():
+        written = json.loads(record.read_text())
+        written |= {name: written[name] - day for name in ("begun", "at") if name in written}
+        record.write_text(json.dumps(written))
+        os.utime(record, (time.time() - day, time.time() - day))
+
+    def listed(number: int, hours: float, **more: Any) -> dict[str, Any]:
+        created = datetime.now(UTC) - timedelta(hours=hours)
+        task = {
+            "task_id": f"t{number}",
+            "status": "ready",
+            "created_at": created.isoformat(),
+            "custom_id": "x",
+        }
+        return task | more
+
+    newer = [listed(n, n / 10) for n in range(1, 200)]
+    own, older = listed(0, 24, custom_id=call.key, status="processing"), listed(200, 26)
+    pages = [newer[:100], [*newer[100:], own, older]]
+    server.say("GET /analyze/tasks", *({"data": p, "page_info": {"total_page": 9}} for p in pages))
+    server.say("GET /analyze/tasks/t0", ready("t0", "A summary."))
+    assert one(connection, request).raised().answers[0]["summary"] == "A summary."
+    assert len(server.asked("POST /analyze/tasks")) == 1
+    assert "&page=2&" in server.asked("GET /analyze/tasks")[-1].target
+
+
 def test_a_batch_of_which_a_part_fails_keeps_the_others(server: ReplayServer, connection: Connection) -> None:
     items = [{"task_id": f"t{n}", "custom_id": None} for n in range(4)]
     server.say("POST /analyze/batches", {"batch_id": "b1", "status": "pending", "items": items}, status=201)
@@ -121,6 +169,49 @@ def test_a_batch_of_which_a_part_fails_keeps_the_others(server: ReplayServer, co
     assert len(server.asked("POST /analyze/tasks")) == 2
     second, _ = server.asked("POST /analyze/tasks")
     assert second.headers["idempotency-key"].endswith("-1")
+
+
+def test_the_halves_of_a_batch_that_was_too_large_wait_for_a_free_one(
+    server: ReplayServer, connection: Connection
+) -> None:
+    """Five batches may be active at the same time; HTTP 504 says that a batch was too large."""
+    session, route = connection.session, "POST /analyze/batches"
+    numbers = iter(range(100))
+
+    def created(count: int) -> bytes:
+        items = [{"task_id": f"t{next(numbers)}", "custom_id": None} for _ in range(count)]
+        batch_id = items[0]["task_id"]
+        return say(201, {"batch_id": batch_id, "status": "pending", "items": items})
+
+    answers = [created(1) for _ in range(4)] + [say(504, {"code": "too_large"}), created(1), created(1)]
+    server.routes[route] = answers
+    for number in range(6):
+        server.say(f"GET /analyze/batches/t{number}", {"status": "processing"})
+        line = {"task_id": f"t{number}", "status": "ready", "data": ready("t", "S.")["result"]}
+        server.tell(f"GET /analyze/batches/t{number}/results", say(200, json.dumps(line).encode()))
+
+    async def sent_at_least(count: int) -> None:
+        while len(server.asked(route)) < count:  # noqa: ASYNC110 - the server is a thread
+            await asyncio.sleep(0.02)
+
+    async def run() -> list[int]:
+        tasks = []
+        for number in range(6):  # four batches of one, then one of two
+            request = TextRequest(video(number), (summary_part(),))
+            tasks.append(asyncio.create_task(session.analyze_many([request])))
+            if number < 4:
+                await sent_at_least(number + 1)
+        await sent_at_least(6)
+        await asyncio.sleep(1.0)
+        sent = [len(server.asked(route))]
+        for number in range(6):
+            server.say(f"GET /analyze/batches/t{number}", {"status": "completed", "ready_items": 1})
+        results = await asyncio.gather(*tasks)
+        assert all(not result.errors for [result] in results)
+        return [*sent, len(server.asked(route))]
+
+    # Four, the one that was refused, and one half: the other half waits until a batch has ended.
+    assert connection.run(run()) == [6, 7]
 
 
 def test_a_truncated_answer_keeps_complete_parts_and_is_not_paid_again(

@@ -483,29 +483,39 @@ def test_a_server_that_stays_broken_is_reported(server: Server, indexed: dict[st
         server.run(lambda c: c.retrieve_index(indexed["index"]), timeout=0.5, retries=0)
 
 
-def test_presets_take_the_place_of_withdrawn_endpoints(server: Server, indexed: dict[str, str]) -> None:
+def test_presets_take_the_place_of_withdrawn_endpoints(old: Server, film: Path) -> None:
+    """An account of 2025 on which /gist and /summarize answer 410: /analyze by the id of the video."""
+
     def asked(route: str) -> int:
-        return sum(server.stats()["requests"].get(route, {}).values())
+        return sum(old.stats()["requests"].get(route, {}).values())
 
     async def use(client: Client) -> None:
-        source = asset_of(indexed)
+        index_id = await client.create_index(f"presets-{time.time_ns()}", OLD_MODELS)
+        task = await client.create_task(index_id, video_file=film)
+        video_id = (await TaskWatcher(client, client.settings).wait(task["_id"], index_id))["video_id"]
+        old.faults({"kind": "gone", "route": "/gist"}, {"kind": "gone", "route": "/summarize"})
         with usage.receipt() as receipt:
-            gist = await client.gist(source, ["title", "topic", "hashtag"])
+            gist = await client.gist(video_id, ["title", "topic", "hashtag"])
         assert receipt.fallback == "/analyze in place of /gist"
         assert isinstance(gist["title"], str)
         assert all(tag.startswith("#") for tag in gist["hashtags"])
-        assert (await client.summarize(source, "summary"))["summary"]
-        chapters = (await client.summarize(source, "chapter"))["chapters"]
+        assert (await client.summarize(video_id, "summary"))["summary"]
+        chapters = (await client.summarize(video_id, "chapter"))["chapters"]
         assert chapters[0]["chapter_number"] == 0
         assert chapters[0]["start_sec"] <= chapters[0]["end_sec"]
-        highlights = (await client.summarize(source, "highlight"))["highlights"]
+        highlights = (await client.summarize(video_id, "highlight"))["highlights"]
         assert all(isinstance(h["start"], int) and h["highlight"] for h in highlights)
+        with pytest.raises(BadRequest, match="poem"):
+            await client.summarize(video_id, "poem")
 
-    before = asked("POST /gist"), asked("POST /summarize")
-    server.run(use)
-    assert (asked("POST /gist"), asked("POST /summarize")) == before  # nobody asks for what is gone
-    with pytest.raises(BadRequest, match="poem"):
-        server.run(lambda client: client.summarize(asset_of(indexed), "poem"))
+    before = asked("POST /gist"), asked("POST /summarize"), asked("POST /analyze")
+    try:
+        old.run(use)
+    finally:
+        old.faults()
+    after = asked("POST /gist"), asked("POST /summarize"), asked("POST /analyze")
+    # Each is asked for once, and after the answer 410 no more.
+    assert [b - a for a, b in zip(before, after, strict=True)] == [1, 1, 4]
 
 
 def test_stuck_and_failed_tasks(server: Server, film: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import pytest
 from deltalake import write_deltalake
 
 from tests.conftest import Engine
-from tests.support.library import Library
+from tests.support.library import Library, make_library
 from tl_data import pipeline
+from tl_data.demo.file_server import FileServer
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.lake import Format, Lake
 from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
@@ -30,6 +31,14 @@ from tl_data.pipeline.job import Alerts, Job, Source
 HELMET, SOUP = "all visitors must wear a safety helmet", "today we are making a simple tomato soup"
 EXIT = "keep the emergency exit clear"
 Watch = Callable[..., Job]
+
+
+@pytest.fixture(scope="module")
+def library(account_2025: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Two videos on an account of 2025, whose model tells a confidence; of today: pipeline/test_texts.py."""
+    folder = tmp_path_factory.mktemp("library")
+    with FileServer(folder) as server:
+        yield make_library(folder, server.url, account_2025.base_url)
 
 
 @pytest.fixture
@@ -117,7 +126,7 @@ def test_a_run_that_is_killed_pays_for_no_search_twice(
     library: Library, watch: Watch, tmp_path: Path, start_engine: Callable[..., Engine]
 ) -> None:
     """Killed while the second of three searches takes long: the next run makes the two that are left."""
-    own = start_engine("--allow-private")
+    own = start_engine("--allow-private", "--profile", "2025")
     settings = {"base_url": own.base_url, "ledger": str(tmp_path / "ledger"), "concurrency": 1}
     job = watch(library.urls, HELMET, SOUP, EXIT)
     job = job.but(settings={**job.settings, **settings})

@@ -122,6 +122,37 @@ def test_a_week_of_jobs(library: Library, folder: Path, do: Do) -> None:
     assert json.loads(do("run", alerts, "--json")[1])["alerts"]["clips"] == []
 
 
+@pytest.mark.parametrize("profile", ["today", "2025"])
+def test_two_nights_on_an_account_of_the_service(
+    request: pytest.FixtureRequest,
+    library: Library,
+    folder: Path,
+    do: Do,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str,
+) -> None:
+    """The files as they come, with a key: the model of today only ranks, so the best clips are reported."""
+    engine = request.getfixturevalue({"today": "today", "2025": "account_2025"}[profile])
+    monkeypatch.setenv("TL_BASE_URL", engine.base_url)
+    monkeypatch.setenv("TL_API_KEY", "tlk_A0KEY")
+    nightly, alerts = str(folder / "nightly_catalog.toml"), str(folder / "saved_search_alerts.toml")
+    (folder / "videos.csv").write_text(f"id,url\n2,{library.urls[0]}\n")
+    assert do("submit", nightly)[0] == 0
+    assert do("collect", nightly)[0] == 0
+    code, said = do("run", alerts, "--json")
+    clips = json.loads(said)["alerts"]["clips"]
+    assert code == 0
+    assert {clip["question"] for clip in clips} == {
+        "someone wears a safety helmet",
+        "keep the emergency exit clear",
+    }
+    assert all(max(0, clip["rank"] or 0) <= 10 for clip in clips)
+    assert json.loads(do("run", alerts, "--json")[1])["alerts"]["clips"] == []
+    assert do("run", nightly)[0] == 0
+    model = {"today": "marengo3.0", "2025": "marengo2.7"}[profile]
+    assert set(Lake(str(folder / "lake")).read(VECTORS, ["model"]).column(0).to_pylist()) == {model}
+
+
 def test_one_file_may_hold_all_of_it(library: Library, folder: Path, do: Do) -> None:
     """Source, alerts and digest; what is wrong with the questions is said before anything is paid."""
     job, tasks = folder / "all.toml", library.stats()["tasks_created"]

@@ -17,6 +17,7 @@ from tests.support import media
 from tl_data.connection import Connection, connect
 from tl_data.demo.file_server import FileServer
 from tl_data.pipeline.job import Job, Source
+from tl_data.session import METADATA_KEY
 
 PRICES = (
     "as_of = 2026-11-01\n[index]\nvideo_minute = 0.042\n"
@@ -24,15 +25,32 @@ PRICES = (
 )
 
 
+#: For a test that runs on both kinds of account; the others run on one of today.
+both = pytest.mark.parametrize("profile", ["today", "2025"])
+
+
 @pytest.fixture
-def make_job(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+def profile() -> str:
+    """The kind of account of `make_job`."""
+    return "today"
+
+
+@pytest.fixture
+def shared_engine(request: pytest.FixtureRequest, profile: str) -> Engine:
+    """The engine that all tests of this kind of account share."""
+    engine: Engine = request.getfixturevalue({"today": "today", "2025": "account_2025"}[profile])
+    return engine
+
+
+@pytest.fixture
+def make_job(shared_engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """A job with a ledger and an index of its own; a list of URLs is a source."""
     settings = {
-        "base_url": engine.base_url,
+        "base_url": shared_engine.base_url,
         "home": str(tmp_path / "home"),
         "ledger": str(tmp_path / "ledger"),
         "index": f"test-{uuid.uuid4().hex[:12]}",
-        "poll_interval": 0.5,
+        "poll_interval": 0.3,
         "retries": 1,
     }
 
@@ -44,6 +62,44 @@ def make_job(engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Job]]:
 
     yield make
     close(Job(Source("urls", ()), "", settings=settings))
+
+
+def indexings(job: Job) -> int:
+    """The platform's own count of indexed assets, or of tasks, of the job's index."""
+    connection = connect(job.load_settings())
+    client = connection.session.client
+
+    async def count() -> int:
+        index = await connection.session.index_id()
+        today = await client.account_generation() == "today"
+        listed = client.list_indexed_assets(index) if today else client.list_tasks(index_id=index)
+        return len([each async for each in listed])
+
+    return connection.run(count())
+
+
+def index_again(job: Job, url: str) -> None:
+    """Index a video once more under the key of its call, behind the ledger's back."""
+    connection = connect(job.load_settings())
+    session = connection.session
+
+    async def send() -> None:
+        [ours] = [entry async for entry in session.ledger.entries(operation="index")]
+        index, metadata = await session.index_id(), {METADATA_KEY: ours.key}
+        if await session.client.account_generation() == "today":
+            asset = await session.client.create_asset(url=url)
+            await session.watcher.wait_asset(asset["_id"])
+            await session.client.index_asset(index, asset["_id"], user_metadata=metadata)
+        else:
+            await session.client.create_task(index, video_url=url, user_metadata=metadata)
+
+    connection.run(send())
+
+
+def submitted(ledger: Path, operation: str = "index") -> list[Path]:
+    """The ledger's records of what was submitted for an operation."""
+    named = f'"operation": "{operation}"'
+    return [path for path in (ledger / "calls").rglob("*.submitted") if named in path.read_text()]
 
 
 def close(job: Job) -> None:
@@ -82,6 +138,10 @@ class Account:
     def bill(self) -> dict[str, tuple[int, int]]:
         """Microseconds of video and calls so far, by operation."""
         return {name: (u["video_us"], u["calls"]) for name, u in self.get("bill").items()}
+
+    def output_tokens(self) -> int:
+        """Tokens of text that were billed so far."""
+        return sum(usage["output_tokens"] for usage in self.get("bill").values())
 
     def faults(self, *rules: dict[str, Any]) -> None:
         """Let requests fail from now on; without rules, none."""

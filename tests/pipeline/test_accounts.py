@@ -144,6 +144,24 @@ def test_half_of_a_batch_fails(of_today: Account) -> None:
     assert Lake(job.folder).read(SUMMARIES).num_rows == 4
 
 
+def test_an_analysis_that_does_not_end_is_waited_for_and_not_sent_again(of_today: Account) -> None:
+    job = of_today.job(tables=TEXTS, settings={"task_deadline": 8.0})
+    before, sent = of_today.bill(), of_today.requests()
+    rule = {"kind": "stuck", "route": "/analyze/batches", "method": "POST", "state": "processing"}
+    of_today.faults(rule | {"share": 1.0})
+    assert pipeline.run(job).failed == 4
+    running = sorted([("task_still_running", n, True) for n in ("summaries:", "chapters")] * 4)
+    assert errors(job) == running
+    of_today.faults()
+    batches = of_today.requests()["POST /analyze/batches"]
+    again = pipeline.run(job)
+    assert (again.failed, again.calls, errors(job)) == (4, 0, running)
+    after = of_today.requests()
+    assert after["POST /analyze/batches"] == batches
+    assert after.get("POST /analyze/tasks", 0) == sent.get("POST /analyze/tasks", 0)
+    assert paid(of_today, before) == {}
+
+
 def test_a_batch_whose_answer_was_lost_is_found_by_its_keys(of_today: Account) -> None:
     """Neither the answer nor the look for the tasks comes through; a later run finds all four."""
     job = of_today.job(tables=TEXTS, settings={"retries": 0})

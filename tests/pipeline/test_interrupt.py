@@ -18,6 +18,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.conftest import Engine
+from tests.pipeline.conftest import both, indexings
 from tl_data import pipeline
 from tl_data.cli import jobs
 from tl_data.connection import connect
@@ -72,24 +73,14 @@ def consistent(job: Job) -> int:
     return len(ids)
 
 
-def tasks(job: Job) -> int:
-    connection = connect(job.load_settings())
-    session = connection.session
-
-    async def count() -> int:
-        index = await session.index_id()
-        return len([t async for t in session.client.list_tasks(index_id=index)])
-
-    return connection.run(count())
-
-
 @pytest.mark.parametrize(
-    ("how", "kind"),
+    ("profile", "how", "kind"),
     [
-        (signal.SIGINT, "delta"),
-        (signal.SIGTERM, "parquet"),
-        (signal.SIGKILL, "delta"),
-        (signal.SIGKILL, "parquet"),
+        ("today", signal.SIGINT, "delta"),
+        ("today", signal.SIGKILL, "delta"),
+        ("today", signal.SIGKILL, "parquet"),
+        ("2025", signal.SIGTERM, "parquet"),
+        ("2025", signal.SIGKILL, "delta"),
     ],
 )
 def test_ended_in_the_middle_and_started_again(
@@ -118,7 +109,7 @@ def test_ended_in_the_middle_and_started_again(
     assert (last.status, last.failed, last.unchanged) == ("done", 0, there)
     ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
     assert ended == {run["run_id"]: "interrupted", last.run_id: "done"}
-    assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
+    assert (last.paid_twice, consistent(job), indexings(job)) == (0, 4, 4)
 
 
 def test_two_simultaneous_signals_count_as_one() -> None:
@@ -139,36 +130,43 @@ def test_two_simultaneous_signals_count_as_one() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
+@both
 def test_an_analysis_in_progress_is_completed(
     put: Callable[..., str],
     make_job: Callable[..., Job],
     tmp_path: Path,
-    start_engine: Callable[..., Engine],
+    shared_engine: Engine,
+    profile: str,
 ) -> None:
     """It is paid for: a stopped run waits for the answer, and the next run does not repeat the call."""
-    own = start_engine("--allow-private")
-    root = own.base_url.removesuffix("/v1.3")
-    urls: list[str | None] = [put(f"{n}.mp4") for n in range(2)]
-    job = make_job(urls, tables=("chapters",), settings={"base_url": own.base_url})
-    slow = {"kind": "slow_body", "route": "/analyze/tasks", "method": "POST", "seconds": 4}
-    httpx.put(f"{root}/_engine/faults", json={"fault": [slow]}).raise_for_status()
-    process = started(job, tmp_path)
-    claims = (tmp_path / "ledger" / "calls").rglob
-    wait_for(lambda: sum('"chapter"' in file.read_text() for file in claims("*.claim")) == 2, process)
-    time.sleep(1.0)
-    process.terminate()
-    _, err = process.communicate(timeout=60)
+    control = shared_engine.base_url.removesuffix("/v1.3") + "/_engine"
+
+    def analyses() -> int:
+        return int(httpx.get(f"{control}/bill").json().get("analyze", {}).get("calls", 0))
+
+    before = analyses()
+    job = make_job([put(f"{n}.mp4") for n in range(2)], tables=("chapters",))
+    route = "/analyze/batches" if profile == "today" else "/summarize"
+    slow = {"kind": "slow_body", "route": route, "method": "POST", "seconds": 4}
+    httpx.put(f"{control}/faults", json={"fault": [slow]}).raise_for_status()
+    try:
+        process = started(job, tmp_path)
+        claims = (tmp_path / "ledger" / "calls").rglob
+        wait_for(lambda: sum('"chapter"' in file.read_text() for file in claims("*.claim")) == 2, process)
+        time.sleep(1.0)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    finally:
+        httpx.delete(f"{control}/faults").raise_for_status()
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert '"phase": "ending"' in err
-    httpx.delete(f"{root}/_engine/faults").raise_for_status()
     last = pipeline.run(job)
     assert (last.status, last.submitted, last.calls) == ("done", 0, 0)
-    asked = httpx.get(f"{root}/_engine/stats").json()["requests"]["POST /analyze/tasks"]
-    assert sum(asked.values()) == 2
+    assert analyses() - before == 2
     rows = Lake(job.folder).read(RUNS).to_pylist()
-    assert {row["status"]: row["calls"] for row in rows} == {"interrupted": 2, "done": 0}
-    connect(job.load_settings()).close()
+    calls = {row["status"]: row["calls"] - row["submitted"] for row in rows}
+    assert calls == {"interrupted": 2, "done": 0}
 
 
 def test_a_plan_that_is_interrupted(
@@ -190,6 +188,7 @@ def test_a_plan_that_is_interrupted(
     connect(job.load_settings()).close()
 
 
+@both
 def test_a_plan_after_a_kill_is_the_bill_of_the_rest(
     put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
@@ -200,7 +199,7 @@ def test_a_plan_after_a_kill_is_the_bill_of_the_rest(
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(4)]
     job = make_job(urls, tables=("clips", "summaries"), commit_videos=1, prices=str(tmp_path / "prices.toml"))
     whole = pipeline.plan(job)
-    process = started(job, tmp_path)
+    process = started(job.but(limit=2), tmp_path)
     lake = Lake(job.folder)
     wait_for(lambda: lake.exists(VIDEOS) and lake.read(VIDEOS, ["source_key"]).num_rows > 0, process)
     process.kill()
@@ -215,7 +214,7 @@ def test_a_plan_after_a_kill_is_the_bill_of_the_rest(
     assert row["video_minutes"] == rest.video_minutes
     assert float(row["price"]) == pytest.approx(rest.price, abs=1e-9)
     assert row["calls"] == rest.calls
-    assert (pipeline.plan(job).price, tasks(job)) == (0, 4)
+    assert (pipeline.plan(job).price, indexings(job)) == (0, 4)
 
 
 def test_tables_grow_while_a_run_goes_on(
@@ -250,6 +249,6 @@ def test_two_runs_of_one_job_at_once_pay_once(
     assert [process.returncode for process in processes] == [0, 0], outs
     assert all("3 distinct videos" in out and out.endswith("paid twice: 0\n") for out, _ in outs)
     assert sum(int(re.findall(r"(\d) submitted", out)[0]) for out, _ in outs) == 3
-    assert (tasks(job), consistent(job)) == (3, 3)
+    assert (indexings(job), consistent(job)) == (3, 3)
     clips = Lake(job.folder).read(CLIPS, ["video_id", "clip_number"])
     assert clips.num_rows == len({tuple(row.values()) for row in clips.to_pylist()})

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Engine
+from tests.pipeline.conftest import both, index_again, indexings, submitted
 from tests.support.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.connection import connect
@@ -25,20 +26,9 @@ from tl_data.pipeline.job import Job, Source
 from tl_data.pipeline.progress import Step
 from tl_data.pipeline.recovery import Tasks, paid_twice
 from tl_data.pipeline.worklist import Worklist
-from tl_data.session import METADATA_KEY
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
-
-
-def tasks_at_the_platform(job: Job) -> int:
-    """The platform's own count of indexing tasks of the job's index."""
-    session = connect(job.load_settings()).session
-
-    async def count() -> int:
-        return len([t async for t in session.client.list_tasks(index_id=await session.index_id())])
-
-    return connect(job.load_settings()).run(count())
 
 
 def prices(folder: Path) -> str:
@@ -50,6 +40,7 @@ def prices(folder: Path) -> str:
     return str(path)
 
 
+@both
 def test_a_second_run_processes_new_and_changed_videos(put: Put, make_job: MakeJob) -> None:
     a, b = put("a.mp4"), put("b.mp4")
     job = make_job([a, b])
@@ -57,9 +48,10 @@ def test_a_second_run_processes_new_and_changed_videos(put: Put, make_job: MakeJ
     first = pipeline.run(job, progress=steps.append)
     assert (first.submitted, first.reused, first.failed, first.exit_code) == (2, 0, 0, 0)
     assert first.sentence() == (
-        "2 rows, 2 distinct videos, 0 reused, 2 submitted, 0 failed, 0.13 video minutes, price 0.00 USD, "
-        "paid twice: 0"
+        "2 rows, 2 distinct videos, 0 reused, 2 submitted, 0 failed, 0.13 video minutes, "
+        f"price {first.price:.2f} USD, paid twice: 0"
     )
+    assert first.price > 0
     assert (steps[-1].phase, steps[-1].videos, steps[-1].of_videos) == ("done", 2, 2)
     assert steps[-1].video_minutes == pytest.approx(8 / 60, abs=0.01)
     lake = Lake(job.folder)
@@ -75,7 +67,7 @@ def test_a_second_run_processes_new_and_changed_videos(put: Put, make_job: MakeJ
     ids = {row["video_id"] for row in after.values()}
     for table in (CLIPS, SUMMARIES, VECTORS):
         assert set(lake.read(table, ["video_id"]).column("video_id").to_pylist()) == ids
-    assert tasks_at_the_platform(job) == 4
+    assert indexings(job) == 4
 
 
 def test_more_outputs_later_cost_only_themselves(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
@@ -134,6 +126,7 @@ def test_copies_of_a_file_are_planned_and_paid_once(quick: Path, make_job: MakeJ
     assert pipeline.run(more).calls == 1
 
 
+@both
 def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job([put("a.mp4"), put("b.mp4"), None], prices=prices(tmp_path))
     assert pipeline.collect(job).submitted == 0
@@ -146,7 +139,7 @@ def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -
     assert (got.submitted, got.reused, got.pending, got.failed, got.video_minutes) == (0, 2, 0, 1, 0)
     assert planned.price == got.price
     assert Lake(job.folder).read(VIDEOS).num_rows == 2
-    assert tasks_at_the_platform(job) == 2
+    assert indexings(job) == 2
 
 
 def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
@@ -207,27 +200,20 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     assert errors.endswith("the next run tries 0 again, the others when their file has changed")
 
 
+@both
 def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
     """`paid twice` is measured: a second task for the same content, made behind our back, shows."""
     url = put("a.mp4")
     job = make_job([url], tables=("clips",))
     assert pipeline.submit(job).paid_twice == 0
-    connection = connect(job.load_settings())
-    session = connection.session
-
-    async def behind() -> None:
-        [ours] = [e async for e in session.ledger.entries(operation="index")]
-        await session.client.create_task(
-            await session.index_id(), video_url=url, user_metadata={METADATA_KEY: ours.key}
-        )
-
-    connection.run(behind())
+    index_again(job, url)
     report = pipeline.run(job)
     assert report.paid_twice == 1
     assert report.sentence().endswith("paid twice: 1")
     assert [r["paid_twice"] for r in Lake(job.folder).read(RUNS).to_pylist() if r["reused"]] == [1]
 
 
+@both
 def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     """Another process made it, and lives, or was killed before it could write it down: one task still."""
     url = put("a.mp4")
@@ -241,12 +227,6 @@ def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob
         tasks.since = time.time()
         return await paid_twice(session, tasks, 60)
 
-    async def behind() -> None:
-        [ours] = [e async for e in session.ledger.entries(operation="index")]
-        await session.client.create_task(
-            await session.index_id(), video_url=url, user_metadata={METADATA_KEY: ours.key}
-        )
-
     # Only the records of the tasks' keys are read: one that cannot be read would be moved aside.
     damaged = tmp_path / "ledger" / "calls" / "ab" / ("ab" * 16) / "done"
     damaged.parent.mkdir(parents=True)
@@ -254,16 +234,17 @@ def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob
     assert connection.run(counted()) == 0
     assert damaged.exists()
     damaged.unlink()
-    [record] = (tmp_path / "ledger" / "calls").rglob("0001.submitted")
+    [record] = submitted(tmp_path / "ledger")
     said = record.read_bytes()
     record.unlink()
     assert connection.run(counted()) == 0
-    connection.run(behind())
+    index_again(job, url)
     assert connection.run(counted()) == 1
     record.write_bytes(said)
     assert connection.run(counted()) == 1
 
 
+@both
 def test_a_plan_knows_a_task_that_was_not_written_down(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     """Its run was stopped between sending and writing: the next one attaches to it, and so the plan says.
 
@@ -271,7 +252,7 @@ def test_a_plan_knows_a_task_that_was_not_written_down(put: Put, make_job: MakeJ
     """
     job = make_job([put("a.mp4")], tables=("clips",))
     pipeline.submit(job)
-    [record] = (tmp_path / "ledger" / "calls").rglob("*.submitted")
+    [record] = submitted(tmp_path / "ledger")
     record.unlink()
     shutil.rmtree(Path(job.folder) / "runs")
     planned = pipeline.plan(job)
@@ -279,7 +260,7 @@ def test_a_plan_knows_a_task_that_was_not_written_down(put: Put, make_job: MakeJ
     report = pipeline.run(job)
     assert (report.submitted, report.reused) == (1, 1)
     assert report.video_minutes > 0
-    assert tasks_at_the_platform(job) == 1
+    assert indexings(job) == 1
     assert sum(row["submitted"] for row in Lake(job.folder).read(RUNS).to_pylist()) == 1
 
 
@@ -304,7 +285,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     other = make_job([put("a.mp4")], prices=prices(tmp_path), settings=newer)
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(
-            SchemaMismatch, match=r"has vectors of tl-local-2, .* vectors of tl-local-2 as marengo2\.7"
+            SchemaMismatch, match=r"has vectors of marengo3\.0, .* vectors of marengo2\.7"
         ) as no:
             verb(other)
         # 4 s: indexing; summaries and chapters need not be made anew
@@ -312,7 +293,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
         assert "set refresh = true in [outputs]" in str(no.value)
     connect(other.load_settings()).close()
     table = Lake(job.folder).read(VECTORS)
-    assert set(table.column("model").to_pylist()) == {"tl-local-2"}
+    assert set(table.column("model").to_pylist()) == {"marengo3.0"}
     assert set(table.column("dimension").to_pylist()) == {len(table.column("vector")[0])}
 
 
@@ -320,10 +301,10 @@ def test_a_wrong_key_is_the_reported_error(
     make_job: MakeJob, start_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right key nobody tells by which model the vectors would be."""
-    own = start_engine("--api-key", "right")
+    own = start_engine("--api-key", "right", "--profile", "today")
     monkeypatch.setenv("TL_API_KEY", "wrong")
     job = make_job(["http://127.0.0.1/a.mp4"], settings={"base_url": own.base_url})
-    row = {"video_id": "1", "model": "tl-local-2"}
+    row = {"video_id": "1", "model": "marengo3.0"}
     Lake(job.folder).table(VECTORS).append(rows_of(VECTORS, [row]))
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(NotAllowed, match="Set TL_API_KEY to a valid key"):
@@ -355,7 +336,7 @@ def test_keys_and_duplicates(files: OddServer, put: Put, make_job: MakeJob, tmp_
     assert "stands for 2 different videos" in error["message"]
 
 
-def test_status_reads_the_tables(put: Put, make_job: MakeJob, engine: Engine) -> None:
+def test_status_reads_the_tables(put: Put, make_job: MakeJob) -> None:
     job = make_job([put("a.mp4"), None], tables=("clips",))
     empty = pipeline.status(job)
     assert (dict(empty.rows), empty.video_minutes) == ({}, 0)
@@ -370,8 +351,8 @@ def test_status_reads_the_tables(put: Put, make_job: MakeJob, engine: Engine) ->
 def test_a_platform_that_goes_down_stops_the_run(
     put: Put, make_job: MakeJob, start_engine: Callable[..., Engine]
 ) -> None:
-    own = start_engine("--allow-private")
-    urls = [put(f"{n}.mp4") for n in range(30)]
+    own = start_engine("--allow-private", "--profile", "today")
+    urls = [put(f"{n}.mp4") for n in range(60)]
     settings = {"base_url": own.base_url, "concurrency": 2, "retries": 0}
     job = make_job(urls, settings=settings)
     lost: list[Step] = []
@@ -386,6 +367,6 @@ def test_a_platform_that_goes_down_stops_the_run(
     assert (report.status, report.exit_code, report.submitted) == ("stopped", 3, 0)
     assert "the platform failed 20 times in a row" in report.reason
     rows = Lake(job.folder).read(ERRORS).to_pylist()
-    assert 20 <= len(rows) < 30
+    assert 20 <= len(rows) < 60
     assert all(row["retryable"] and row["class"] == "ConnectionFailed" for row in rows)
     assert Lake(job.folder).read(RUNS).to_pylist()[0]["status"] == "stopped"

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.conftest import Engine
+from tests.pipeline.conftest import both, submitted
 from tl_data import pipeline
 from tl_data.billing import Prices
 from tl_data.connection import connect
@@ -35,23 +36,34 @@ output_token = 0.0000075
 """
 
 
-@pytest.fixture(scope="module")
-def own_engine(start_engine: Callable[..., Engine]) -> Engine:
-    return start_engine("--allow-private")
-
-
 class Till:
-    """What a server bills from here on, and its faults."""
+    """What a server bills from here on, and its faults.
 
-    def __init__(self, engine: Engine) -> None:
+    Attributes:
+        index: the route that indexes a video.
+        analyze: the route that analyses the videos of a job.
+        lists: the routes by which a lost request is looked for.
+    """
+
+    def __init__(self, engine: Engine, profile: str) -> None:
+        today = profile == "today"
+        self.index = "/indexes/*/indexed-assets" if today else "/tasks"
+        self.analyze = "/analyze/batches" if today else "/summarize"
+        self.lists = (self.index, "/indexes/*/videos", "/tasks")
         self._control = engine.base_url.removesuffix("/v1.3") + "/_engine"
-        self._before = self._stats()
+        self._before, self._analyses_before = self._stats(), self._analyses()
 
     def _stats(self) -> dict[str, Any]:
         return dict(httpx.get(f"{self._control}/stats").json())
 
     def faults(self, *rules: dict[str, Any]) -> None:
         httpx.put(f"{self._control}/faults", json={"fault": list(rules)}).raise_for_status()
+
+    def _analyses(self) -> int:
+        return int(httpx.get(f"{self._control}/bill").json().get("analyze", {}).get("calls", 0))
+
+    def analyses(self) -> int:
+        return self._analyses() - self._analyses_before
 
     def billed(self, name: str) -> float:
         return float(self._stats()[name] - self._before[name])
@@ -67,8 +79,8 @@ def wait(process: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def till(own_engine: Engine) -> Iterator[Till]:
-    till = Till(own_engine)
+def till(shared_engine: Engine, profile: str) -> Iterator[Till]:
+    till = Till(shared_engine, profile)
     yield till
     till.faults()
 
@@ -94,7 +106,7 @@ commit_seconds = 600
 base_url = "{engine.base_url}"
 home = "home"
 ledger = "ledger"
-index = "{folder.name}"
+index = "{folder.parent.name}-{folder.name}"
 poll_interval = 0.2
 retries = 0
 """
@@ -145,8 +157,8 @@ retries = 0
 
 
 @pytest.fixture
-def work(tmp_path: Path, own_engine: Engine) -> Iterator[Work]:
-    work = Work(tmp_path, own_engine)
+def work(tmp_path: Path, shared_engine: Engine) -> Iterator[Work]:
+    work = Work(tmp_path, shared_engine)
     yield work
     work.over("nothing")
     connect(work.job.load_settings()).close()
@@ -156,9 +168,9 @@ def test_costs_since_the_last_commit_are_recovered(till: Till, work: Work, put: 
     """Nothing was committed but the empty row: all that was paid stands in the ledger alone."""
     urls = [put(f"{n}.mp4") for n in range(3)]
     work.over(*urls)
-    till.faults({"kind": "latency", "seconds": 600, "route": "/analyze/tasks", "method": "POST", "count": 2})
+    till.faults({"kind": "latency", "seconds": 600, "route": till.analyze, "method": "POST"})
     process = work.start()
-    wait(process, lambda: len(work.answers("index")) == 3 and len(work.answers("summary")) == 1)
+    wait(process, lambda: len(submitted(work.folder / "ledger")) == 3)
     work.ended(process, signal.SIGKILL)
     [row] = work.rows()
     assert (row["status"], row["submitted"], row["price"]) == ("running", 0, 0)
@@ -180,7 +192,14 @@ def tokens(report: pipeline.Report) -> float:
 
 
 @pytest.mark.parametrize(
-    ("how", "named"), [(signal.SIGKILL, True), (signal.SIGKILL, False), (signal.SIGTERM, False)]
+    ("profile", "how", "named"),
+    [
+        ("today", signal.SIGKILL, True),
+        ("today", signal.SIGKILL, False),
+        ("today", signal.SIGTERM, False),
+        ("2025", signal.SIGKILL, True),
+        ("2025", signal.SIGTERM, False),
+    ],
 )
 def test_a_task_whose_answer_never_came(
     till: Till, work: Work, put: Callable[..., str], how: signal.Signals, named: bool
@@ -188,7 +207,7 @@ def test_a_task_whose_answer_never_came(
     """It is billed to the run that sent it, also when the source does not name its video any more."""
     url, other = put("lost.mp4"), put("other.mp4")
     work.over(url)
-    till.faults({"kind": "slow_body", "route": "/tasks", "method": "POST", "count": 1, "seconds": 600})
+    till.faults({"kind": "slow_body", "route": till.index, "method": "POST", "count": 1, "seconds": 600})
     process = work.start()
     wait(process, lambda: till.billed("tasks_created") == 1)
     work.ended(process, how)
@@ -203,14 +222,14 @@ def test_a_task_whose_answer_never_came(
     assert not list((work.folder / "ledger" / "runs").iterdir())
 
 
+@both
 def test_a_task_without_any_search(till: Till, work: Work, put: Callable[..., str]) -> None:
     """Its answer was lost, and the server was away when the run asked for it: the run ends in good order, and
     its row gets the task from the next one."""
     work.over(put("a.mp4"))
     till.faults(
-        {"kind": "reset", "route": "/tasks", "method": "POST", "after": True, "count": 1},
-        {"kind": "status", "status": 503, "route": "/indexes/*/videos", "method": "GET"},
-        {"kind": "status", "status": 503, "route": "/tasks", "method": "GET"},
+        {"kind": "reset", "route": till.index, "method": "POST", "after": True, "count": 1},
+        *({"kind": "status", "status": 503, "route": route, "method": "GET"} for route in till.lists),
     )
     first = work.run()
     assert till.billed("tasks_created") == 1
@@ -224,28 +243,33 @@ def test_a_task_without_any_search(till: Till, work: Work, put: Callable[..., st
     assert not list((work.folder / "ledger" / "runs").iterdir())
 
 
+@both
 def test_a_run_killed_during_reconciliation(till: Till, work: Work, put: Callable[..., str]) -> None:
     urls = [put(f"{n}.mp4") for n in range(2)]
     work.over(*urls)
-    till.faults({"kind": "slow_body", "route": "/tasks", "method": "POST", "count": 1, "seconds": 600})
+    till.faults({"kind": "slow_body", "route": till.index, "method": "POST", "count": 1, "seconds": 600})
     process = work.start("submit")
     wait(process, lambda: till.billed("tasks_created") == 2)
     work.ended(process, signal.SIGKILL)
-    till.faults({"kind": "latency", "seconds": 600, "route": "/analyze/*", "method": "POST"})
+    till.faults({"kind": "latency", "seconds": 600, "route": till.analyze, "method": "POST"})
     process = work.start()
     wait(process, lambda: [row["status"] for row in work.rows()] == ["interrupted", "running"])
     work.ended(process, signal.SIGKILL)
     till.faults()
     last = work.run()
-    assert (last.status, last.submitted, last.calls) == ("done", 0, 2)  # an analysis a video
+    calls = (
+        2 if till.analyze == "/analyze/batches" else 4
+    )  # of a video: one analysis, or a summary and a gist
+    assert (last.status, last.submitted, last.calls) == ("done", 0, calls)
     assert [row["status"] for row in work.rows()] == ["interrupted", "interrupted", "done"]
     work.is_what_was_billed(till)
 
 
+@both
 def test_a_task_that_failed_is_not_billed(till: Till, work: Work, put: Callable[..., str]) -> None:
     """It never entered the index; the run that learns of it takes the minutes back."""
     work.over(put("a.mp4"), put("b.mp4"))
-    till.faults({"kind": "failed", "route": "/tasks", "method": "POST", "count": 1, "state": "indexing"})
+    till.faults({"kind": "failed", "route": till.index, "method": "POST", "count": 1, "state": "indexing"})
     sent = pipeline.submit(work.job)
     assert sent.video_minutes == pytest.approx(8 / 60, abs=1e-5)
     collected = pipeline.collect(work.job)
@@ -265,7 +289,7 @@ def test_the_records_that_are_gone_take_nothing_off_a_row(
     lease.write_text(
         json.dumps({"tl_ledger": 1, "operation": "run", "content_key": "x", "owner": owner, "lease": 0})
     )
-    for record in (work.folder / "ledger" / "calls").rglob("*.submitted"):
+    for record in submitted(work.folder / "ledger"):
         record.unlink()
     work.run()
     assert float(work.rows()[0]["price"]) == pytest.approx(first.price, abs=1e-9)
@@ -273,10 +297,33 @@ def test_the_records_that_are_gone_take_nothing_off_a_row(
     work.is_what_was_billed(till)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_an_analysis_whose_answer_never_came(
+    till: Till, work: Work, put: Callable[..., str], named: bool
+) -> None:
+    """As with a task of indexing: the run that sent it has it, and only that run."""
+    url, other = put("lost.mp4"), put("other.mp4")
+    work.over(url)
+    till.faults({"kind": "slow_body", "route": till.analyze, "method": "POST", "count": 1, "seconds": 600})
+    process = work.start()
+    wait(process, lambda: till.analyses() == 1)
+    work.ended(process, signal.SIGKILL)
+    till.faults()
+    work.over(*([url] if named else [other]))
+    last = work.run()
+    assert (last.status, last.submitted, last.calls) == ("done", *((0, 0) if named else (1, 2)))
+    first, _ = work.rows()
+    assert (first["status"], first["submitted"], first["calls"]) == ("interrupted", 1, 2)
+    if named:
+        work.is_what_was_billed(till)
+    assert till.analyses() == (1 if named else 2)
+    assert not list((work.folder / "ledger" / "runs").iterdir())
+
+
 def test_a_run_of_alerts_that_was_killed_has_its_row(till: Till, work: Work, put: Callable[..., str]) -> None:
     work.over(put("a.mp4"))
     work.run()
-    work.file.write_text(work.file.read_text() + '[alerts]\nquestions = ["a ship"]\n')
+    work.file.write_text(work.file.read_text() + '[alerts]\nquestions = ["a ship"]\nmax_clips = 1\n')
     till.faults({"kind": "latency", "seconds": 600, "route": "/search"})
     process = work.start()
     wait(process, lambda: [row["status"] for row in work.rows()] == ["done", "done", "running"])

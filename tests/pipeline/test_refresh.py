@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Engine
 from tests.support.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.connection import connect
@@ -17,17 +18,23 @@ from tl_data.lake.lake import Format, Lake
 from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
 from tl_data.pipeline.job import Job, Source
 
-NEWER = "tl-local-2 as marengo2.7"  # the embedded engine makes the vectors, whatever it is asked for
+OLDER, NEWER = "marengo2.7", "marengo3.0"
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def newer(make_job: MakeJob, tmp_path: Path) -> MakeJob:
-    """The same job after a change of the model: another index, and a price list whose prices show."""
+def profile() -> str:
+    """The account of `make_job` is of 2025: that of `newer` has another model."""
+    return "2025"
+
+
+@pytest.fixture
+def newer(make_job: MakeJob, today: Engine, tmp_path: Path) -> MakeJob:
+    """The same job on an account of today: another model, another index, and prices that show."""
     prices = tmp_path / "prices.toml"
     prices.write_text("as_of = 2026-11-01\n[index]\nvideo_minute = 0.042\n[analyze]\ncall = 0.001\n")
-    settings = {"search_model": "marengo2.7", "index": uuid.uuid4().hex}
+    settings = {"base_url": today.base_url, "index": uuid.uuid4().hex}
     made: list[Job] = []
 
     def make(source: Source | list[str | None], **changes: object) -> Job:
@@ -71,7 +78,7 @@ def test_vectors_are_replaced_in_place_for_the_planned_price(
     job = newer(urls, format=kind)
     first = pipeline.run(job.but(limit=1))
     assert (first.submitted, first.calls, first.exit_code) == (1, 1, 0)
-    assert sorted(models(lake).values()) == ["tl-local-2", "tl-local-2", NEWER]
+    assert sorted(models(lake).values()) == [OLDER, OLDER, NEWER]
 
     planned = pipeline.plan(job)
     assert (planned.unchanged, planned.new, planned.refreshed, planned.calls) == (1, 2, 2, 2)
@@ -123,7 +130,7 @@ def test_the_table_videos_is_a_source_for_a_refresh(
     lake = Lake(make_job([]).folder)
     part = pipeline.run(newer([a], tables=("vectors",)))
     assert part.exit_code == 1
-    assert "still has 1 video of tl-local-2" in part.lines()[0]
+    assert f"still has 1 video of {OLDER}" in part.lines()[0]
     assert by_url(lake, CLIPS, "model")[a][0] == (NEWER,), "also a table that the job did not name"
     rest = pipeline.run(newer(Source("delta", f"{lake.folder}/videos", key="source_key")))
     assert (rest.unchanged, rest.submitted, rest.exit_code) == (1, 1, 0)
@@ -148,10 +155,10 @@ def test_an_index_keeps_its_model(put: Put, make_job: MakeJob, tmp_path: Path) -
     urls: list[str | None] = [put("a.mp4")]
     job = make_job(urls)
     pipeline.run(job)
-    wrong = job.but(refresh=True, settings={**job.settings, "search_model": "marengo2.7"})
+    wrong = job.but(refresh=True, settings={**job.settings, "search_model": NEWER})
     for verb in (pipeline.plan, pipeline.run):
-        with pytest.raises(SchemaMismatch, match=r"has the model tl-local-2, .* run is marengo2\.7") as no:
+        with pytest.raises(SchemaMismatch, match=r"has the model marengo2\.7, .* run is marengo3\.0") as no:
             verb(wrong)
-        assert f'index = "{job.settings["index"]}-marengo2.7"' in str(no.value)
+        assert f'index = "{job.settings["index"]}-{NEWER}"' in str(no.value)
     connect(wrong.load_settings()).close()
-    assert set(models(Lake(job.folder)).values()) == {"tl-local-2"}
+    assert set(models(Lake(job.folder)).values()) == {OLDER}

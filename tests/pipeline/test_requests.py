@@ -41,7 +41,7 @@ POLLS = (
 
 def counted(account: Account, job: Job, planned: Plan) -> Counter[str]:
     """The requests of a run in which nothing fails, and whose bill is the plan's and the engine's."""
-    before, requests = account.bill(), Counter(account.requests())
+    before, requests, tokens = account.bill(), Counter(account.requests()), account.output_tokens()
     done = pipeline.run(job)
     assert (done.status, done.failed) == ("done", 0), done.lines()
     billed = {name: (u.video_us, u.calls) for name, u in done.bill.operations.items()}
@@ -51,6 +51,7 @@ def counted(account: Account, job: Job, planned: Plan) -> Counter[str]:
     expected = {name: (u.video_us, u.calls) for name, u in planned.bill.operations.items()}
     assert {name: units for name, units in billed.items() if any(units)} == expected
     assert planned.price == pytest.approx(done.bill.price(done.prices, tokens=False), rel=1e-12)
+    assert done.bill.output_tokens == account.output_tokens() - tokens
     assert done.bill.output_tokens <= planned.output_tokens_at_most
     return Counter(account.requests()) - requests
 

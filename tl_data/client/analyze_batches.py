@@ -13,6 +13,8 @@ from typing import Any
 from tl_data.client.analyze_tasks import ACTIVE_BATCHES, BATCH_HOURS, BATCH_ITEMS, AnalyzeTaskMethods
 from tl_data.client.task_poller import OUTAGE, ended
 from tl_data.errors import APIError, BadRequest, NotFound, StillRunning
+from tl_data.runtime.context import current_context
+from tl_data.runtime.shutdown import Grace
 from tl_data.settings import Settings
 
 Json = dict[str, Any]
@@ -36,6 +38,12 @@ class _Item:
     body: Json
     minutes: float
     task_id: asyncio.Future[str]
+    grace: Grace | None = None  # of the caller: a caller that is stopped waits for a request that was sent
+
+    def mark_in_flight(self, sent: bool) -> None:
+        """Record whether a request with this item is in flight."""
+        if self.grace is not None:
+            self.grace.sent = sent
 
 
 @dataclass
@@ -53,6 +61,7 @@ class Batches:
     def __init__(self, client: AnalyzeTaskMethods, settings: Settings) -> None:
         self._client, self._settings = client, settings
         self._waiting: list[_Item] = []
+        self._halves: list[list[_Item]] = []  # halves of batches that were too large; they go first
         self._timer: asyncio.TimerHandle | None = None
         self._collecting_since = 0.0  # loop time at which the first item of the next batch was added
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +79,8 @@ class Batches:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for item in [*self._waiting, *(item for half in self._halves for item in half)]:
+            item.task_id.cancel()
 
     async def add(self, body: Json, minutes: float) -> str:
         """Add an analysis to the next batch, wait until the batch is created, and return the task id.
@@ -83,7 +94,8 @@ class Batches:
         """
         if self._unsupported:
             return str((await self._client.create_analyze_task(**body))["task_id"])
-        item = _Item(body, minutes, asyncio.get_running_loop().create_future())
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        item = _Item(body, minutes, future, current_context().grace)
         self._waiting.append(item)
         hours = sum(each.minutes for each in self._waiting) / 60
         if len(self._waiting) >= BATCH_ITEMS or hours > MAX_HOURS:
@@ -133,9 +145,17 @@ class Batches:
         if self._timer:
             self._timer.cancel()
             self._timer = None
+        self._send_halves()
         while self._active < ACTIVE_BATCHES and (items := self._take_batch()):
             self._active += 1
             self._start(items)
+
+    def _send_halves(self) -> None:
+        """Send the halves of batches that were too large, as many as the account allows."""
+        while self._halves and self._active < ACTIVE_BATCHES:
+            if items := [item for item in self._halves.pop(0) if not item.task_id.done()]:
+                self._active += 1
+                self._start(items)
 
     def _take_batch(self) -> list[_Item]:
         """Remove the items of the next batch from the queue: all have the same mode. Drop cancelled items."""
@@ -167,6 +187,7 @@ class Batches:
                 await asyncio.wait([batch.poller])
         except BaseException as error:
             for item in items:
+                item.mark_in_flight(False)
                 if item.task_id.done():
                     continue
                 if isinstance(error, Exception):
@@ -177,6 +198,7 @@ class Batches:
                 raise
         finally:
             self._active -= 1
+            self._send_halves()
             if self._waiting and self._timer is None:
                 self._flush()
 
@@ -187,6 +209,8 @@ class Batches:
             return None
         model, mode = str(items[0].body.get("model_name")), _mode(items[0])
         minutes = sum(item.minutes for item in items)
+        for item in items:
+            item.mark_in_flight(True)
         try:
             created = await self._client.create_batch(
                 [batch_item(item.body) for item in items],
@@ -209,10 +233,10 @@ class Batches:
             if failed.http_status != 504 or len(items) < 2:
                 raise
             # HTTP 504 of this route: the batch was too large, and by the specification none exists.
+            for item in items:
+                item.mark_in_flight(False)
             half = len(items) // 2
-            self._active += 2
-            self._start(items[:half])
-            self._start(items[half:])
+            self._halves += [items[:half], items[half:]]  # sent when this batch no longer counts as active
             return None
         batch = self._add_batch(str(created["batch_id"]))
         ids = {str(i.get("custom_id")): str(i["task_id"]) for i in created.get("items") or []}
@@ -227,9 +251,11 @@ class Batches:
         """Create a single task for each item."""
 
         async def create_task(item: _Item) -> None:
+            item.mark_in_flight(True)
             try:
                 created = await self._client.create_analyze_task(**item.body)
             except Exception as error:  # noqa: BLE001 - the caller that awaits the item gets it
+                item.mark_in_flight(False)
                 if not item.task_id.done():
                     item.task_id.set_exception(error)
                 return

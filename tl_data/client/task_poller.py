@@ -108,16 +108,7 @@ class TaskWatcher:
             kind = _Indexing(self._client, index_id)
             self._indexes[index_id] = kind, _Group(kind, self._settings, self._coming)
         kind, group = self._indexes[index_id]
-        if since is not None:
-            kind.begin(since, known_now=False)
-        elif new:
-            kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
-        else:
-            task = await self._client.retrieve_task(task_id)
-            if task.get("status") in ENDS:
-                return ended(task, task_id)
-            kind.begin(task.get("updated_at") or task.get("created_at"), known_now=True)
-        return ended(await group.end_of(task_id), task_id)
+        return await _end_of_listed(kind, group, task_id, since=since, new=new)
 
     async def wait_embed(self, task_id: str) -> Json:
         """Wait until an embedding task is ready and return it with its vectors. Raises what `wait` raises."""
@@ -146,14 +137,7 @@ class TaskWatcher:
             kind = _IndexedAssets(self._client, index_id)
             self._indexed[index_id] = kind, _Group(kind, self._settings, self._coming)
         kind, group = self._indexed[index_id]
-        if new:
-            kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
-        else:
-            asset = await self._client.retrieve_indexed_asset(index_id, indexed_asset_id)
-            if asset.get("status") in ENDS:
-                return ended(asset, indexed_asset_id)
-            kind.begin(asset.get("updated_at") or asset.get("created_at"), known_now=True)
-        return ended(await group.end_of(indexed_asset_id), indexed_asset_id)
+        return await _end_of_listed(kind, group, indexed_asset_id, new=new)
 
     async def wait_embed_v2(self, task_id: str) -> Json:
         """Wait until a task of /embed-v2 is ready and return it with vectors. Raises what `wait` raises."""
@@ -403,6 +387,14 @@ class _EndedList:
         """List the tasks that have ended since a time, newest first."""
         raise NotImplementedError
 
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """The ended tasks by id, and the ids of tasks that must be retrieved."""
+        raise NotImplementedError
+
+    async def retrieve(self, task_id: str) -> Json:
+        """Retrieve one task, ended or not."""
+        raise NotImplementedError
+
     async def find_ended(self, ids: list[str]) -> dict[str, Json]:
         """The tasks with these ids that have ended, by id, with the fields that the list contains."""
         if self.no_list or self._newest is None:
@@ -427,6 +419,22 @@ class _EndedList:
             return {}
         self._newest = newest
         return ended
+
+
+async def _end_of_listed(
+    kind: _EndedList, group: _Group, task_id: str, *, since: str | None = None, new: bool = False
+) -> Json:
+    """Wait for a task of one index. It is retrieved first, unless it is known to run at `since` or is new."""
+    if since is not None:
+        kind.begin(since, known_now=False)
+    elif new:
+        kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
+    else:
+        task = await kind.retrieve(task_id)
+        if task.get("status") in ENDS:
+            return ended(task, task_id)
+        kind.begin(task.get("updated_at") or task.get("created_at"), known_now=True)
+    return ended(await group.end_of(task_id), task_id)
 
 
 class _Indexing(_EndedList):
@@ -466,10 +474,14 @@ class _Embedding:
         self._client = client
         self.no_list = False
 
+    def list_processing(self) -> AsyncIterator[Json]:
+        """List the tasks that have not ended."""
+        return self._client.list_embed_tasks(status="processing")
+
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         """No ended tasks, and the ids of tasks that must be retrieved: they are no longer `processing`."""
         try:
-            processing = {str(t.get("_id")) async for t in self._client.list_embed_tasks(status="processing")}
+            processing = {str(task.get("_id")) async for task in self.list_processing()}
         except (BadRequest, NotFound):
             self.no_list = True
             return {}, []
@@ -485,15 +497,8 @@ class _Embedding:
 class _EmbeddingV2(_Embedding):
     """Embedding tasks of /embed-v2, looked up in the list of those with status `processing`."""
 
-    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        try:
-            processing = {
-                str(t.get("_id")) async for t in self._client.list_embed_v2_tasks(status="processing")
-            }
-        except (BadRequest, NotFound):
-            self.no_list = True
-            return {}, []
-        return {}, [task_id for task_id in ids if task_id not in processing]
+    def list_processing(self) -> AsyncIterator[Json]:
+        return self._client.list_embed_v2_tasks(status="processing")
 
     async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_embed_v2_task(task_id)
@@ -582,7 +587,8 @@ class _Assets:
         except (BadRequest, NotFound):
             self.no_list = True
             return {}, []
-        return {i: asset for i, asset in ended.items() if i in ids}, []
+        awaited = set(ids)
+        return {i: asset for i, asset in ended.items() if i in awaited}, []
 
     async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_asset(task_id)

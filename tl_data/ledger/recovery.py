@@ -2,15 +2,17 @@
 
 The process that submitted such a task was killed, or the answer to its request was lost.
 
-An indexing task has the ledger's key in the metadata of its video. An embedding task has no metadata: the
-platform shows only its source, which is a URL or the name of an uploaded file. The name of an uploaded file
-contains the key. A URL identifies the video but not the embedded part of it, so a task with the same URL
-counts as the lost one only if its vectors cover the requested part, or the whole length in the file's header.
-If that cannot be decided, the result is an `AmbiguousTask`.
+An indexing task has the ledger's key in the metadata of its video, and an analysis task as its `custom_id`.
+An embedding task has no metadata: the platform shows only its source, which is a URL or the name of an
+uploaded file. The name of an uploaded file contains the key. A URL identifies the video but not the embedded
+part of it, so a task with the same URL counts as the lost one only if its vectors cover the requested part,
+or the whole length in the file's header. If that cannot be decided, the result is an `AmbiguousTask`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -186,6 +188,37 @@ async def _metadata_of(client: Client, index: str, task: Mapping[str, Any]) -> J
             return None
         raise
     return dict(video.get("user_metadata") or {})
+
+
+class AnalysisTasks:
+    """Analysis tasks by the ledger's key. Callers that ask at about the same time share one listing."""
+
+    def __init__(self, client: Client, since: float) -> None:
+        """
+        Args:
+            since: time of the earliest request of interest, in epoch seconds.
+        """
+        self._client, self._since = client, datetime.fromtimestamp(since, UTC) - CLOCKS
+        self._ids: dict[str, str] = {}
+        self._listed_at = float("-inf")  # monotonic time at which the listing began
+        self._lock = asyncio.Lock()
+
+    async def find(self, key: str) -> str | None:
+        """The id of the task with this key that has not failed, by a listing that began after this call."""
+        asked_at = time.monotonic()
+        async with self._lock:
+            if self._listed_at < asked_at:
+                self._listed_at = time.monotonic()
+                await self._list()
+        return self._ids.get(key)
+
+    async def _list(self) -> None:
+        async for task in self._client.list_analyze_tasks():
+            created = moment(task.get("created_at"))
+            if created is not None and created < self._since:
+                break
+            if task.get("custom_id") and task.get("status") not in ("failed", "canceled"):
+                self._ids[str(task["custom_id"])] = str(task["task_id"])
 
 
 async def embedding_task(

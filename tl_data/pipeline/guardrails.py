@@ -23,6 +23,31 @@ OUTAGE_COUNT = 20  # so many such errors in a row count as an outage
 ASSUMED_SECONDS = 4 * 3600.0  # length of a video of unknown length, for upper bounds of its cost
 
 
+class Halted(Exception):
+    """Raised in place of beginning work on a video when the run has halted."""
+
+
+class WorkSlots:
+    """Slots for concurrent calls of videos of which nothing is sent yet. After `halt` there are none.
+
+    Many videos wait for a slot at the same time: those that still wait when the run halts are left to the
+    next run.
+    """
+
+    def __init__(self, count: int, halt: asyncio.Event) -> None:
+        self._free, self._halt = asyncio.Semaphore(count), halt
+
+    async def __aenter__(self) -> None:
+        """Wait for a slot. Raises Halted if the run has halted."""
+        await self._free.acquire()
+        if self._halt.is_set():
+            self._free.release()
+            raise Halted
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+
+
 class Guardrails:
     """Enforces the limits of one run. `halt` is set when no new work may begin; the report has the reason."""
 

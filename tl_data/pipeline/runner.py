@@ -19,7 +19,7 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
-from tl_data.pipeline.guardrails import Guardrails, price_at_most
+from tl_data.pipeline.guardrails import Guardrails, Halted, WorkSlots, price_at_most
 from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal, ref_of
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import describe_other_models, keep_texts, refuse_index, refuse_mixing
@@ -85,9 +85,9 @@ class Run:
         self._names, self._guardrails = output_names(job), Guardrails(job, self.report)
         # The API limits indexing and analysis separately, so neither waits for the other.
         calls = session.settings.concurrency
-        self._inspect_slots, self._submit_slots, self._create_slots = (
-            asyncio.Semaphore(calls) for _ in range(3)
-        )
+        halt = self._guardrails.halt
+        self._inspect_slots, self._submit_slots = WorkSlots(calls, halt), WorkSlots(calls, halt)
+        self._create_slots = asyncio.Semaphore(calls)
         self._ended, self._minutes = 0, 0.0  # finished videos, and their video minutes
         self._tasks = Tasks()
         self._began = time.monotonic()
@@ -269,6 +269,8 @@ class Run:
         except TLDataError as error:
             self._fail(video, error)
             self._guardrails.note_error(error)
+        except Halted:
+            return video
         except asyncio.CancelledError:
             if not was_abandoned():
                 raise
@@ -309,6 +311,8 @@ class Run:
                 entry: Entry | None = None
                 if not video.indexing:
                     ready, new = await self._record_without_index(video), video.state == "new"
+                    if self._guardrails.halt.is_set():
+                        return False  # nothing is paid yet
                 elif video.state == "known":
                     assert video.record is not None
                     ready, new = dict(video.record), False

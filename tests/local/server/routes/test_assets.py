@@ -63,6 +63,11 @@ def test_from_upload_to_search(api: API, film: Path, server: Any) -> None:
     assert by_asset == [{"_id": video_id, "index": {"_id": index_id, "name": "of assets"}}]
     assert api.patch(f"{base}/{video_id}", json={"user_metadata": {"number": 2}}).status_code == 204
     assert api.get(f"{base}/{video_id}").json()["user_metadata"]["number"] == 2
+    # The SDK for Python names the key in the parameter, that for JavaScript sends an object.
+    for number, found_ids in (("2", [video_id]), ("1", [])):
+        for query in ({"user_metadata[number]": number}, {"user_metadata": f'{{"number":{number}}}'}):
+            listed = api.get(base, params=query).json()["data"]
+            assert [item["_id"] for item in listed] == found_ids, query
     # Each goes without the other.
     assert api.delete(f"/assets/{asset_id}").status_code == 204
     assert problem(api.get(f"/assets/{asset_id}")) == (404, "resource_not_exists")

@@ -29,7 +29,7 @@ from tl_data.local.server.forms import Form, Upload, parse_flag, read_json
 from tl_data.local.server.metadata import check_metadata, merge_metadata, parse_metadata
 from tl_data.local.server.pagination import Listing, split_values
 from tl_data.local.server.routes.tasks import add_task, task_state_to_json
-from tl_data.local.server.routes.videos import full_video, remove_video, update
+from tl_data.local.server.routes.videos import full_video, nested_metadata_filters, remove_video, update
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
@@ -252,6 +252,7 @@ async def list_indexed(request: Request) -> Response:
     listing.filter_numbers(query, NUMBERS)
     listing.filter_times(query, TIMES)
     listing.filter_one_of(query, "status", STATUSES)
+    listing.where += nested_metadata_filters(query)
     return JSONResponse(
         listing.fetch_page(engine.store, "tasks", lambda row: indexed_asset_to_json(engine, row))
     )

@@ -151,8 +151,27 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
     return filters
 
 
+def nested_metadata_filters(query: QueryParams) -> list[Where]:
+    """Read filters for user metadata that stand in the parameter `user_metadata`, as the SDKs send them.
+
+    `user_metadata[camera]=7`, or `user_metadata={"camera": "7"}`.
+    """
+    filters: list[Where] = []
+    for key, value in query.multi_items():
+        if key == "user_metadata":
+            filters += _from_repr(value)
+        elif key.startswith("user_metadata[") and key.endswith("]"):
+            name = key.removeprefix("user_metadata[").removesuffix("]")
+            filters.append(Where(name, "=", value, metadata=True, untyped=True))
+    if len(filters) > MAX_KEYS:
+        raise invalid(
+            "user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(filters)}."
+        )
+    return filters
+
+
 def _from_repr(text: str) -> list[Where]:
-    """Read the filters that one SDK sends as the repr of a Python dict."""
+    """Read the filters that an SDK sends as an object: JSON, or the repr of a Python dict."""
     try:
         metadata = parse_repr(text)
     except ValueError:
@@ -222,6 +241,8 @@ async def update(request: Request) -> Response:
         engine.store.change("tasks", row["task_id"], user_metadata=metadata)
         return Response(status_code=engine.updated_status)
     engine.store.change("videos", row["id"], user_metadata=metadata, updated_at=now())
+    for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
+        engine.store.change("tasks", task["id"], user_metadata=metadata)  # for the list of indexed assets
     if title:
         engine.store.change("videos", row["id"], video_title=title)
     return Response(status_code=engine.updated_status)
