@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Engine
 from tests.support.environments import ROOT, environment, python_with
 from tests.support.library import Library
 from tl_data.lake.lake import Lake
@@ -43,10 +44,11 @@ def folder(library: Library, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def variables(library: Library, folder: Path, tmp_path: Path) -> dict[str, str]:
+def variables(today: Engine, folder: Path, tmp_path: Path) -> dict[str, str]:
     """The environment of a scheduler's process; `tl-data` is in another environment than the scheduler."""
     return environment(
-        TL_BASE_URL=str(library.settings.base_url),
+        TL_BASE_URL=today.base_url,
+        TL_API_KEY="tlk_A0KEY",
         TL_LEDGER=str(tmp_path / "ledger"),
         TL_HOME=str(tmp_path / "home"),
         TL_POLL_INTERVAL="0.5",

@@ -1,8 +1,12 @@
-"""The SQL of the README on an account of the service: nothing in it needs the lenient profile."""
+"""The blocks of the README on an account of the service: nothing in it needs the lenient profile."""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -10,9 +14,12 @@ import pytest
 
 import tl_data
 from tests.profiles.conftest import Account
+from tl_data.cli.main import exit_code
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 [PYTHON] = re.findall(r"```python\n(import duckdb\n.*?)```", README, re.DOTALL)
+[SPARK] = re.findall(r"```python\n(import tl_data\.spark\n.*?)```", README, re.DOTALL)
+[JOB] = re.findall(r"```console\n(\$ tl-data init .*?)```", README, re.DOTALL)
 [SQL] = re.findall(r"```sql\n(.*?)```", README, re.DOTALL)
 
 
@@ -42,3 +49,31 @@ def test_the_first_statement(account: Account) -> None:
         rows = con.execute(SQL).fetchall()
     assert {(question, url) for question, url, _, _ in rows} == {("emergency exit", account.url)}
     assert all(start < end for _, _, start, end in rows)
+
+
+@pytest.mark.usefixtures("reader")
+def test_the_block_of_spark(account: Account) -> None:
+    if not account.today:
+        pytest.skip("Spark starts once; both accounts answer the same search in the test above")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SPARK],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "|carrots in small pieces|0.0" in done.stdout
+
+
+@pytest.mark.usefixtures("reader")
+def test_the_commands_of_a_job(
+    account: Account, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line)[1:] for line in JOB.replace("$ ", "").splitlines()]
+    assert [words[0] for words in commands] == ["init", "plan", "run"]
+    assert exit_code(*commands[0]) == 0
+    (tmp_path / "videos.csv").write_text(f"id,url\n1,{account.url}\n")
+    capfd.readouterr()
+    for words in commands[1:]:
+        assert exit_code(*words, "--json") == 0
+    said = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert (said[1]["submitted"], said[1]["failed"]) == (1, 0)

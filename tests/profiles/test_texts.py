@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 import tl_data
@@ -210,6 +211,34 @@ def test_vectors_of_a_video_by_marengo_35(account: Account) -> None:
         assert len(short) == 256
     finally:
         connection.close()
+
+
+def test_vectors_of_a_video_after_the_older_tasks_are_withdrawn(account: Account) -> None:
+    if not account.today:
+        return
+    ask = {"video": account.url, "video_clip_length": 4}
+    expected = account.call("video_vectors", **ask)
+    faults = f"{str(account.connection.settings.base_url).removesuffix('/v1.3')}/_engine/faults"
+    ledger = str(account.path.parent / "ledger-without-embed-tasks")
+    connection = Connection(account.connection.settings.but(ledger=ledger))
+    gone = {"kind": "gone", "route": "/embed/tasks", "method": "POST"}
+    httpx.put(faults, json={"fault": [gone]}).raise_for_status()
+    try:
+        before = account.requests("POST /embed-v2/tasks")
+        found = [connection.call(FUNCTIONS["video_vectors"], **ask) for _ in range(2)]
+        assert account.requests("POST /embed-v2/tasks") == before + 1
+    finally:
+        httpx.delete(faults).raise_for_status()
+        connection.close()
+
+    def by_part(rows: list[dict[str, object]]) -> dict[tuple[object, ...], object]:
+        names = ("start_sec", "end_sec", "embedding_scope", "embedding_option")
+        return {tuple(row[n] for n in names): row["vector"] for row in rows}
+
+    assert by_part(found[0]) == by_part(found[1])
+    assert by_part(found[0]).keys() == by_part(expected).keys()
+    for part, vector in by_part(expected).items():
+        assert by_part(found[0])[part] == pytest.approx(vector, abs=1e-6)
 
 
 def test_listings(account: Account) -> None:

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from tl_data.catalog import Parameter, function
 from tl_data.client.remote import media_url
-from tl_data.errors import APIError, NotFound, SchemaMismatch, TaskFailed
+from tl_data.errors import APIError, BadRequest, NotFound, SchemaMismatch, TaskFailed
 from tl_data.functions.search import media
 from tl_data.ledger.models import AmbiguousTask, Call
-from tl_data.ledger.recovery import embedding_task, marked_name, source_of
+from tl_data.ledger.recovery import CLIP_SECONDS, embedding_task, is_withdrawn, marked_name, source_of
 from tl_data.models import SearchModel, embed_name, search_model
 from tl_data.session import Session
 from tl_data.types import COUNT, NUMBER, TEXT, TEXTS, VECTOR, VECTORS
@@ -24,6 +24,9 @@ Json = dict[str, Any]
 
 #: The schema of the rows that the ledger keeps.
 SCHEMA = pa.schema(list(VECTORS.value_type))
+
+#: The prefix of a task id in the ledger that is of /embed-v2 in place of a withdrawn /embed/tasks.
+V2_TASK = "embed-v2:"
 
 
 async def embed_video(session: Session, video: str, parameters: Mapping[str, Any]) -> list[Json]:
@@ -49,22 +52,30 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
     models = {model} | ({session.models.search} if session.models else set())
     uses_v2 = await _requires_v2(session)
 
+    async def send_v2() -> str:
+        asset = await session.asset(video, identity)
+        minutes = float(asset.get("duration") or 0.0) / 60
+        block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(parameters, model)}
+        task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
+        return str(task["_id"])
+
     async def send() -> str:
         if uses_v2:
-            asset = await session.asset(video, identity)
-            minutes = float(asset.get("duration") or 0.0) / 60
-            block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(parameters)}
-            task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
-            return str(task["_id"])
+            return await send_v2()
         minutes = await _minutes(session, video, parameters)
-        async with session.sendable(video) as sent:
-            return await client.create_embed_task(
-                embed_name(model),
-                **source_of(sent),
-                filename=marked_name(sent, call.key),
-                video_minutes=minutes,
-                **parameters,
-            )
+        try:
+            async with session.sendable(video) as sent:
+                return await client.create_embed_task(
+                    embed_name(model),
+                    **source_of(sent),
+                    filename=marked_name(sent, call.key),
+                    video_minutes=minutes,
+                    **parameters,
+                )
+        except (NotFound, BadRequest) as gone:
+            if not is_withdrawn(gone) or not await _has_v2(session):
+                raise
+        return V2_TASK + await send_v2()
 
     async def find() -> str | AmbiguousTask | None:
         if uses_v2:
@@ -79,9 +90,11 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
     if entry.state == "done":
         recorded = entry.result  # a list in ledgers of earlier versions
         return list(recorded.to_pylist() if isinstance(recorded, pa.Table) else recorded)
+    task_id = str(entry.task_id)
+    uses_v2 = uses_v2 or task_id.startswith(V2_TASK)
     try:
         wait = session.watcher.wait_embed_v2 if uses_v2 else session.watcher.wait_embed
-        task = await wait(str(entry.task_id))
+        task = await wait(task_id.removeprefix(V2_TASK))
     except (TaskFailed, NotFound) as failed:
         await ledger.fail(call, failed)
         raise
@@ -101,18 +114,29 @@ async def _requires_v2(session: Session) -> bool:
     task can be found again.
     """
     model = search_model(session.embed_model)
-    if model is None or not model.multi_input_only or session.models is not None:
+    return model is not None and model.multi_input_only and await _has_v2(session)
+
+
+async def _has_v2(session: Session) -> bool:
+    """Whether the account has /embed-v2 for the session's model."""
+    model = search_model(session.embed_model)
+    if model is None or not model.embed_v2 or session.models is not None:
         return False
     return await session.client.account_generation() == "today"
 
 
-def _v2_options(parameters: Mapping[str, Any]) -> Json:
-    """Convert parameters of an embedding task to the options of /embed-v2 for Marengo 3.5."""
+def _v2_options(parameters: Mapping[str, Any], model: str) -> Json:
+    """Convert parameters of an embedding task to the options of /embed-v2.
+
+    Marengo 3.0 cuts clips of `CLIP_SECONDS` unless told otherwise, as its tasks of /embed do.
+    """
     names = {"video_start_offset_sec": "start_sec", "video_end_offset_sec": "end_sec"}
     options: Json = {new: parameters[old] for old, new in names.items() if old in parameters}
-    if length := parameters.get("video_clip_length"):
+    known = search_model(model)
+    nested = known is not None and known.multi_input_only
+    if length := parameters.get("video_clip_length") or (None if nested else CLIP_SECONDS):
         fixed = {"strategy": "fixed", "fixed": {"duration_sec": length}}
-        options["segmentation"] = {"temporal": fixed}
+        options["segmentation"] = {"temporal": fixed} if nested else fixed
     scopes = parameters.get("video_embedding_scope") or ["clip"]
     return options | {"embedding_scope": ["asset" if scope == "video" else scope for scope in scopes]}
 
