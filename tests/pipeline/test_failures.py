@@ -134,7 +134,7 @@ def test_a_passing_failure_of_the_videos_host_is_tried_again(
     )
     first = pipeline.run(job)
     [row] = Lake(job.folder).read(ERRORS).to_pylist()
-    assert (first.failed, row["code"], row["retryable"]) == (1, "video_url_not_accessible", True)
+    assert (first.failed, row["code"], row["retryable"]) == (1, "task_failed", True)  # it gives no reason
     faults.set()
     again = pipeline.run(job)
     assert (again.submitted, again.failed, again.exit_code) == (1, 0, 0)
@@ -213,8 +213,9 @@ def test_a_video_is_taken_down_everywhere(put: Put, make_job: MakeJob) -> None:
     with pytest.raises(SettingsError):
         pipeline.remove(job, ["https://nowhere.invalid/x.mp4"])
     report = pipeline.remove(job, [urls[0] + "?X-Amz-Signature=new"], platform=True)
-    assert (report.removed, report.deleted, report.exit_code) == ([away["source_key"]], [away["video_id"]], 0)
-    assert report.forgotten == 3  # the indexing task, a summary, a gist
+    deleted = [away["video_id"], away["asset_id"]]
+    assert (report.removed, report.deleted, report.exit_code) == ([away["source_key"]], deleted, 0)
+    assert report.forgotten == 4  # the asset, its indexing, a summary, a gist
     for declared in (VIDEOS, CLIPS, SUMMARIES, ALERTS, ASKED):
         columns = [c for c in ("video_id", "content_key") if c in declared.schema.names]
         left = {value for row in lake.read(declared, columns).to_pylist() for value in row.values()}

@@ -179,9 +179,9 @@ def test_a_plan_uses_limits_reported_to_an_earlier_run(
         [put(f"{n}.mp4") for n in range(5)], tables=("clips",), settings={"base_url": own.base_url}
     )
     planned = pipeline.plan(more)
-    assert planned.new == 4  # one now, two when the hour is over, one an hour later
-    assert planned.seconds == pytest.approx(2 * 3600, abs=90)
+    assert planned.new == 4  # one now, and one each half hour, as the limit refills
+    assert planned.seconds == pytest.approx(3 * 1800, abs=90)
     assert (
-        f"2.0 h at the limits as the service reported on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
+        f"1.5 h at the limits as the service reported on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
     )
     connect(more.load_settings()).close()
