@@ -182,6 +182,6 @@ def test_a_plan_uses_limits_reported_to_an_earlier_run(
     assert planned.new == 4  # one now, and one each half hour, as the limit refills
     assert planned.seconds == pytest.approx(3 * 1800, abs=90)
     assert (
-        f"1.5 h at the limits as the service reported on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
+        f"90 min at the limits as the service reported on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
     )
     connect(more.load_settings()).close()
