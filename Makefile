@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test test-airflow test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo notebooks test test-airflow test-azure test-browser test-export test-fuzz test-gcs test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make test-airflow  the DAGs under a real Airflow (minutes)'
 	@echo 'make test-azure  objects in Azure: its emulator from npm (minutes)'
+	@echo 'make test-gcs   objects in Google storage: an emulator from its Go module (minutes)'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make test-clients  the official SDKs of today and of 2025 against the embedded engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
@@ -107,6 +108,12 @@ AZURITE := build/azurite
 test-azure: $(DEV)/ready
 	npm install --prefix $(AZURITE) --no-audit --no-fund --silent azurite@3
 	AZURITE=$(CURDIR)/$(AZURITE)/node_modules/.bin/azurite-blob $(DEV)/bin/python -m pytest tests/media/test_azure_bucket.py $(ARGS)
+
+# An emulator of Google's storage, from its Go module.
+GCS := $(CURDIR)/build/gcs
+test-gcs: $(DEV)/ready
+	GOBIN=$(GCS) go install github.com/fsouza/fake-gcs-server@v1.52.2
+	FAKE_GCS=$(GCS)/fake-gcs-server $(DEV)/bin/python -m pytest tests/media/test_gcs_bucket.py $(ARGS)
 
 check-api: $(DEV)/ready
 	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py tests/local/server/test_contract_today.py $(ARGS)

@@ -44,7 +44,10 @@ CREDENTIALS = {
 #: Environment variables that may hold the key of an Azure account.
 AZURE_KEYS = ("AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_MASTER_KEY")
 #: Environment variables that name a compatible server instead of the cloud's own.
-ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+ENDPOINTS = (
+    *("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "STORAGE_EMULATOR_HOST",
+)
 PAGE = 1000  # objects per page of a listing, as many as stores return in one response
 THREADS = 32  # concurrent requests of one `Storage`
 

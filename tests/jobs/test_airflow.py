@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Engine
 from tests.jobs.test_schedulers import AIRFLOW, folder, variables
 from tests.support.environments import python_with
 
@@ -95,7 +96,7 @@ class Airflow:
 
 
 @pytest.fixture
-def airflow(folder: Path, variables: dict[str, str], tmp_path: Path) -> Iterator[Airflow]:
+def airflow(folder: Path, variables: dict[str, str], today: Engine, tmp_path: Path) -> Iterator[Airflow]:
     home, dags = tmp_path / "airflow", tmp_path / "dags"
     home.mkdir()
     dags.mkdir()
@@ -113,6 +114,7 @@ def airflow(folder: Path, variables: dict[str, str], tmp_path: Path) -> Iterator
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__API__WORKERS": "1",
+        "TL_BASE_URL": today.base_url,  # an account of today
         "TL_POLL_SECONDS": "5",
         "TL_VIEW_URL": "http://127.0.0.1:9/token/",
     }

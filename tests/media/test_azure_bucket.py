@@ -23,6 +23,8 @@ import obstore
 import pytest
 from obstore.store import AzureStore
 
+from tests.support.buckets import indexed_by_sql, unlike
+from tests.support.library import Library
 from tl_data.client import Client
 from tl_data.errors import MediaRefused
 from tl_data.media.identity import identify
@@ -118,3 +120,17 @@ def test_blobs_are_listed_signed_read_and_known_by_their_content(emulator: None)
     digests = asyncio.run(main())
     assert len(set(digests)) == 1
     assert digests[0] is not None
+
+
+def test_sql_takes_a_container_and_pays_once_for_copies(
+    emulator: None, library: Library, quick: Path
+) -> None:
+    store = AzureStore("videos", client_options={"allow_http": True})
+    for name in ("in/é b.mp4", "in/copy.mp4"):
+        obstore.put(store, name, unlike(quick.read_bytes(), "azure"))
+    rows = indexed_by_sql(library, "az://videos/in/**")
+    assert [(video, status) for video, status, _ in rows] == [
+        ("az://videos/in/copy.mp4", "ready"),
+        ("az://videos/in/é b.mp4", "ready"),
+    ]
+    assert len({video_id for *_, video_id in rows}) == 1

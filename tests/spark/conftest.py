@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from tests.support.buckets import CREDENTIALS
 from tests.support.library import Library
 from tl_data.spark import session
 from tl_data.spark.worker import KEY_CONF
@@ -31,7 +32,7 @@ class Java:
 
 
 @pytest.fixture(scope="session")
-def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Java]:
+def java(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Java]:
     folder = tmp_path_factory.mktemp("spark")
     (events := folder / "events").mkdir()
     with socket.socket() as free:
@@ -42,6 +43,10 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Java]:
     (conf := folder / "conf").mkdir()
     (conf / "spark-defaults.conf").write_text(f"{KEY_CONF} {PLANTED}\n")
     os.environ["SPARK_CONF_DIR"] = str(conf)
+    # The workers have the environment that Java starts with; the tests of buckets need it there.
+    credentials = {**CREDENTIALS, "AWS_ENDPOINT_URL": s3_endpoint}
+    before = {name: os.environ.get(name) for name in credentials}
+    os.environ.update(credentials)
     spark = session(
         "local[2]",
         **{
@@ -65,6 +70,11 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Java]:
             "spark.ui.showConsoleProgress": "false",
         },
     )
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
     yield Java(spark, f"sc://127.0.0.1:{port}", events)
     spark.stop()
 
