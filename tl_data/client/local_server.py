@@ -268,7 +268,7 @@ async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = 
 
 
 async def models_of(client: Client) -> Models | None:
-    """The models of the embedded engine at the client's base URL; None if another server is there.
+    """The models of the embedded engine at the client's base URL; None if the URL belongs to another server.
 
     No request is sent if the address is not a loopback address.
 

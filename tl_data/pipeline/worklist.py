@@ -109,7 +109,7 @@ class SourceVideo:
     canonical: str  # URL without its signature
     video: str  # URL with its signature, or absolute path
     url: str  # URL or path as in the source
-    keys: dict[str, KnownVideo | None]  # source key -> its state in `videos`; None: not there
+    keys: dict[str, KnownVideo | None]  # source key -> its state in `videos`; None: it has none
     attempts: dict[str, int] = field(default_factory=dict)  # source key -> failed attempts in `errors`
     failures: frozenset[str] = frozenset()  # names of its failures in `errors`; see `failure_name`
     urls: dict[str, str] = field(default_factory=dict)  # source key -> URL or path as in the source

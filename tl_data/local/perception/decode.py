@@ -85,7 +85,7 @@ def decode_stream(
 def repeat_times(time: float, until: float) -> Iterator[float]:
     """Once per second, the time at which to repeat a frame that lasts from `time` to `until`.
 
-    The last quarter of a second has no repetition: the next frame is there already.
+    The last quarter of a second has no repetition, because the next frame follows.
     """
     if until - time > HOLD:
         yield from (time + second for second in range(1, ceil(until - time - 0.25)))

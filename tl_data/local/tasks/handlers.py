@@ -105,7 +105,7 @@ class TaskHandlers:
             shutil.rmtree(folder, ignore_errors=True)  # the task was deleted meanwhile
 
     async def _source(self, row: Row, folder: Path, table: str, what: str = "video") -> Probe:
-        """Download the file if it is not there yet, and read its container."""
+        """Download the file if it is missing, and read its container."""
         source = folder / "source"
         os.makedirs(folder, exist_ok=True)
         if not source.exists():

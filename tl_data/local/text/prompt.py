@@ -194,7 +194,7 @@ def part_of(evidence: Evidence, start: float, end: float) -> Evidence:
 
 
 def _overlapping(items: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
-    """The items that overlap the range by more than 0.3 s, or by 30 % of the shorter one of both."""
+    """The items that overlap the range by more than 0.3 s, or by 30 % of the shorter of the two."""
     return tuple(
         item
         for item in items
