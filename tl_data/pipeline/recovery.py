@@ -399,8 +399,8 @@ async def _tasks_of_others(session: Session, tasks: Tasks, since: datetime) -> A
     """The tasks or indexed assets of other runs since a time, each with its ledger key.
 
     Tasks without a key are left out. The list of videos has the keys of ready videos. A task that is not
-    ready is skipped if the ledger has it as submitted, because its run waits for it. The others are waited
-    for here.
+    ready is skipped if the ledger has it as submitted, because its run waits for it. This function
+    waits for the others.
     """
     index = await session.index_id()
     created_at = since.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -247,8 +247,9 @@ def _requests() -> queue.SimpleQueue[dict[str, str]]:
 
 
 def _limit_resources(megabytes: int) -> None:
-    """Lower the priority, limit the address space, and use one thread per library."""
+    """Lower the priority, limit the address space, use one thread per library, and forbid downloads."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no library downloads a model
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)
     try:

@@ -162,8 +162,6 @@ def load(source: Path | Model) -> Any:
     Raises:
         ModelFailed: the files are not a Whisper model for CTranslate2, or a packaged file was altered.
     """
-    # This must be set before the client of the Hugging Face Hub is imported.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from faster_whisper import WhisperModel
 
     threads = THREADS or max(1, (os.cpu_count() or 2) // 2)
@@ -181,6 +179,8 @@ def load(source: Path | Model) -> Any:
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise ModelFailed(f"{source.name} cannot be loaded: {error}") from error
+    if not (source / "tokenizer.json").is_file():  # faster-whisper would download it
+        raise ModelFailed(f"the Whisper model in {source} (TL_LOCAL_WHISPER) has no tokenizer.json")
     try:
         return WhisperModel(str(source), device="auto", cpu_threads=threads, local_files_only=True)
     except Exception as error:
