@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: Pages in the order of a reader; those of the reference are printed, and `export.md` has tests of its own.
 SITE = [
-    "index", "tutorial", "howto/duckdb", "howto/spark", "howto/jobs", "howto/viewer", "concepts", "engine",
+    "index", "tutorial", "howto/duckdb", "howto/spark", "howto/jobs", "howto/viewer",
+    "howto/databricks", "howto/airflow", "howto/dagster", "howto/dbt", "concepts", "engine",
     "operations", "security", "benchmarks", "comparison", "architecture",
 ]  # fmt: skip
 PAGES = {"README": README} | {
@@ -33,7 +34,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: What a reader types before there is an environment, or what runs until it is ended; the makefile's, the
 #: installer's and the viewer's own tests are about these.
-OUTSIDE = ("make ", "pip install ", "export ", ". ", "tl-data view")
+OUTSIDE = ("make ", "pip install ", "export ", ". ", "tl-data view", "databricks ", "dagster ", "cp ")
 
 
 def blocks(language: str, *pages: str) -> list[str]:

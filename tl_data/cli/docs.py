@@ -16,6 +16,7 @@ import pyarrow as pa
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.cli import stubs, unity
+from tl_data.cli.column_docs import column_description
 from tl_data.cli.operations import operations
 from tl_data.cli.site import site_pages
 from tl_data.functions import FUNCTIONS, TABLES
@@ -201,9 +202,13 @@ def _section(record: Function | Table) -> str:
     for p in record.parameters:
         default = "required" if p.required else f"`{literal(p.default)}`"
         lines.append(f"| `{p.name}` | {sql_type(p.type)} | {default} | {p.doc} |")
-    if table:
-        lines += ["", "| column | type |", "| --- | --- |"]
-        lines += [f"| `{c.name}` | {sql_type(c.type)} |" for c in columns]
-    else:
-        lines += ["", f"Gives {sql_type(record.gives)}."]  # type: ignore[union-attr]
+    if not table:
+        columns = record.gives  # type: ignore[union-attr]
+        lines += ["", f"Gives {sql_type(columns)}."]
+    if table or pa.types.is_struct(columns):
+        lines += ["", f"| {'column' if table else 'field'} | type | what |", "| --- | --- | --- |"]
+        lines += [
+            f"| `{c.name}` | {sql_type(c.type)} | {column_description(record.name, c.name)} |"
+            for c in columns
+        ]
     return "\n".join(lines) + "\n"

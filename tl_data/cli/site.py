@@ -8,6 +8,7 @@ import inspect
 import click
 
 from tl_data import errors as tree
+from tl_data.cli.reference import http_page, job_page
 from tl_data.lake.schemas import TABLES
 from tl_data.settings import Settings
 
@@ -29,6 +30,10 @@ def site_pages(functions: str, cli: click.Group) -> dict[str, str]:
         "docs/reference/settings.md": _settings(),
         "docs/reference/errors.md": _errors(),
         "docs/reference/commands.md": _commands(cli),
+        "docs/reference/job-file.md": job_page(
+            NOTE.format("tl_data/pipeline/job.py and tl_data/cli/reference.py")
+        ),
+        "docs/reference/http.md": http_page(NOTE.format("tl_data/client and tl_data/local/server")),
     }
 
 

@@ -1,0 +1,102 @@
+"""The descriptions of the columns of functions and listings, for the reference."""
+
+from __future__ import annotations
+
+#: Column -> description. `function.column` takes precedence for that function or listing.
+_DESCRIPTIONS = {
+    "analysis_mode": "general, or the kind of a segmentation",
+    "asset_id": "the platform's id of the uploaded file; NULL without one",
+    "asset_ids": "the pictures of the person, as ids of assets",
+    "calls": "paid calls",
+    "chapter_number": "position in the video, from 0",
+    "clip_number": "position in the video, from 0",
+    "collection_id": "the collection of the entity",
+    "collection_name": "the name of the collection",
+    "completed_at": "when the analysis ended; NULL before",
+    "confidence": "high, medium or low; NULL from models that only rank",
+    "created_at": "when it was created",
+    "currency": "currency of the price list",
+    "custom_id": "the id that the client gave: in analyses of tl_data the key of the ledger",
+    "definition": "the id of the definition that the segment matches",
+    "description": "the description of the entity",
+    "distinct_rows": "different values among the rows",
+    "duration_sec": "length in seconds",
+    "embedding_option": "the kind of evidence: visual, audio, transcription",
+    "embedding_scope": "what the vector describes: clip or video",
+    "end_sec": "end in seconds from the beginning of the video",
+    "entity_id": "the platform's id of the entity; a search text refers to it as <@entity_id>",
+    "error_code": "the code of the error; NULL without one",
+    "error_message": "what failed; NULL if nothing did",
+    "etag": "the validator of the file's content; NULL where the store has none",
+    "expires_at": "when the platform deletes it; NULL for never",
+    "fields": "the fields of the definition as a JSON object",
+    "file_type": "the media type of the file",
+    "filename": "the name of the file",
+    "fps": "frames per second",
+    "function_name": "the function, without tl_",
+    "hashtags": "hashtags, each beginning with #",
+    "height": "height in pixels",
+    "highlight": "the title of the highlight",
+    "index_id": "the platform's id of the index",
+    "index_name": "the name of the index",
+    "indexed_at": "when indexing ended; NULL before",
+    "metadata": "the metadata of the entity as a JSON object",
+    "method": "how the file reached the platform: direct (upload) or url",
+    "model_name": "the model of the vectors",
+    "models": "the models of the index",
+    "modified_at": "when the file was changed last",
+    "name": "the name of the entity",
+    "prefilter_calls": "calls at most with the prefilter of tl_filter; NULL for other functions",
+    "prefilter_calls_min": "calls at least with the prefilter of tl_filter; NULL for other functions",
+    "prefilter_price": "price at most with the prefilter; NULL for other functions",
+    "prefilter_price_min": "price at least with the prefilter; NULL for other functions",
+    "price": "price at most, in `currency`",
+    "prompt": "the prompt of the analysis",
+    "rank": "position among the hits, from 1",
+    "reused": "rows that are answered from the ledger",
+    "score": "relevance, higher is better; NULL from models that only rank",
+    "size_bytes": "size of the file in bytes",
+    "speaker": "who speaks; NULL if the platform does not tell",
+    "start_sec": "start in seconds from the beginning of the video",
+    "status": "state on the platform",
+    "summary": "what happens",
+    "task_id": "the platform's id of the task",
+    "text": "the spoken words",
+    "thumbnail_url": "a picture of the clip; its signature is valid for an hour",
+    "title": "the title",
+    "topics": "topics, each in a few words",
+    "total_duration_sec": "length of all videos in seconds",
+    "transcription": "the words spoken in the clip; NULL without speech",
+    "unknown_length": "videos of unknown length, which count as the longest that the model accepts",
+    "updated_at": "when it was changed last; NULL for never",
+    "user_metadata": "metadata of your own as a JSON object; NULL without any",
+    "vector": "the embedding; compare it with vectors of the same model only",
+    "video": "URL or path of the file, as a `video` argument takes it",
+    "video_count": "number of videos",
+    "video_id": "the platform's id of the indexed video",
+    "video_minutes": "billed minutes of video",
+    "video_url": "the URL of the analyzed video; NULL for an asset",
+    "width": "width in pixels",
+    "analyze_tasks.asset_id": "the analyzed asset; NULL for a URL",
+    "assets.status": "processing, ready or failed",
+    "chapters.summary": "the summary of the chapter",
+    "chapters.title": "the title of the chapter",
+    "clips.vector": "the embedding of the clip; compare it with vectors of the same model only",
+    "gist.title": "the title of the video",
+    "highlights.summary": "the summary of the highlight",
+    "segments.end_sec": "end of the segment in seconds",
+    "segments.start_sec": "start of the segment in seconds",
+    "tasks.video_id": "the id of the video that the task indexes",
+}
+
+
+def column_description(record: str, column: str) -> str:
+    """What a column of a function or listing contains.
+
+    Args:
+        record: name of the function or listing, without `tl_`.
+
+    Raises:
+        KeyError: the column has no description.
+    """
+    return _DESCRIPTIONS.get(f"{record}.{column}") or _DESCRIPTIONS[column]
