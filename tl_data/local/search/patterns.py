@@ -176,4 +176,6 @@ SHOWN = re.compile(
     r"|labels|labell?ed|written|reads|reading|on[\s-]screen|on\s+the\s+screen|displayed|displays?|letters"
     r"|words?\s+shown)\b"
 )
+#: Words for text itself, without saying which text.
+TEXT = re.compile(r"\b(?:text|letters|writing|print|printed)\b")
 QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,200})[\"“”«»]|(?<!\w)['‘]([^'‘’]{2,200})['’](?!\w)")

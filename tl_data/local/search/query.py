@@ -10,7 +10,7 @@ OPTIONS = ("visual", "audio", "sound", "transcription")
 # the smallest score of a hit without a threshold. They were set on one half of the questions of
 # benchmarks/engine_questions.py. There, the two best wrong answers to unanswerable questions score 60 and 44,
 # and most right answers to paraphrases score 24 to 58.
-HIGH, MEDIUM, LOW, LEAST = 70.0, 46.0, 18.0, 10.0
+HIGH, MEDIUM, LOW, LEAST = 70.0, 46.0, 18.0, 1.0
 _SHIFT = 40.0  # points by which the scores differ between the confidence levels 0 and 1
 
 

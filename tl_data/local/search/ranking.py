@@ -16,6 +16,7 @@ import orjson
 
 from tl_data.local.perception.attributes import TRAIT_NUMBER
 from tl_data.local.search.clip_index import ClipIndex
+from tl_data.local.search.labels import LabelScores
 from tl_data.local.search.parser import Part, Question
 from tl_data.local.search.term_scores import Line, Values, group_maxima, line_of, term_scores
 from tl_data.local.search.transcript import time_range
@@ -35,6 +36,7 @@ EVIDENCE_KINDS = {
 _EXPLAINS = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named": ("seen",)}
 
 _OTHER_KIND = 0.75  # weight of evidence of another kind than the query names: "the title" for a spoken word
+_MENTION = 0.75  # weight of words on screen or in speech for a part that names a visible concept
 _ALSO = 0.25  # with the operator "and", the smallest share of the query that each option must explain
 _AT_ALL = 0.35  # the smallest value that counts for that share; vague similarities of meaning are below it
 
@@ -107,12 +109,13 @@ class Ranker:
         lexical: bool = True,
         semantic: bool = True,
         pictures: Floats | None = None,
-        labels: Floats | None = None,
+        labels: LabelScores | None = None,
     ) -> None:
         self._index, self._texts, self._question, self._options = index, texts, question, options
         self._needs_each_option, self._lexical, self._semantic = both, lexical, semantic
         self._pictures = pictures  # encoder score of each row, 0 to 1
-        self._labels = labels  # score of recognised objects for each part and row, 0 to 1
+        self._labels = labels.scores if labels else None  # of objects for each part and row, 0 to 1
+        self._concept_parts = sorted(labels.named) if labels else []
         self._kinds = sorted({kind for option in options for kind in EVIDENCE_KINDS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
 
@@ -132,6 +135,9 @@ class Ranker:
             lexical=self._lexical,
             semantic=self._semantic,
         )
+        # The name of a concept is in the text of every clip that probably shows it. `label_scores` scores the
+        # same concept by its probability, so that the most probable clip is first.
+        scores[np.ix_(self._concept_parts, [at for at, line in enumerate(lines) if line.kind == "named"])] = 0
         shares = self._shares(rows, lines, starts, scores)
         matches = []
         scores_of_line, first_line = scores.T.tolist(), starts.tolist()
@@ -156,6 +162,8 @@ class Ranker:
         """The share of the query that the evidence of each candidate explains."""
         factor = np.array([self._factor(line.kind) for line in lines])
         best = group_maxima(scores * factor, starts)
+        if self._question.hint is None:  # a mention of a thing is weaker evidence than its picture
+            best[self._concept_parts] *= _MENTION
         for number, part in enumerate(self._question.parts):
             if self._pictures is not None and not part.traits and "seen" in self._kinds:
                 best[number] = np.maximum(best[number], self._pictures[rows])
@@ -187,7 +195,8 @@ class Ranker:
                 by_kind["seen"].offer(float(self._labels[number, row]), f"seen: {part.text}")
             for line, score in zip(lines, values, strict=True):
                 if score[number]:
-                    self._explain_by_line(part, line, score[number], by_kind)
+                    mention = number in self._concept_parts and self._question.hint is None
+                    self._explain_by_line(part, line, score[number] * (_MENTION if mention else 1), by_kind)
             explanations.append(by_kind)
         best_explanations = [
             max(by_kind.values(), key=lambda explanation: explanation.value) for by_kind in explanations

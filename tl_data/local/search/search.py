@@ -56,7 +56,7 @@ def find(
     if question:
         pictures = picture_scores(index, encoder, question, query, len(allowed))
         labels = label_scores(index, question, len(allowed)) if "visual" in query.options else None
-        rows = candidates(index, fetch, question, query, allowed, pictures, labels)
+        rows = candidates(index, fetch, question, query, allowed, pictures, labels.scores if labels else None)
         ranker = Ranker(
             index,
             lambda ids: texts_of(fetch, ids),

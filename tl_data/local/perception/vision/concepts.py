@@ -109,19 +109,10 @@ class Table:
     def named(self, words: Sequence[str]) -> list[Concept]:
         """The concepts with this name, in the singular or plural; [] if there are none."""
         text = " ".join(words)
-        for form in self._singular(text):
+        for form in (text, self._plurals.get(text, text), *singular_forms(text)):
             if concepts := self.by_name.get(form):
                 return concepts
         return []
-
-    def _singular(self, text: str) -> Iterable[str]:
-        """The name itself and its possible singular forms."""
-        yield text
-        if text in self._plurals:
-            yield self._plurals[text]
-        for ending, replacement in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
-            if text.endswith(ending) and len(text) > len(ending) + 2:
-                yield text[: -len(ending)] + replacement
 
     def pieces(self, words: Sequence[str]) -> list[tuple[tuple[int, ...], list[Concept]]]:
         """Find the longest phrases of a query that name concepts: their word positions and the concepts."""
@@ -135,6 +126,14 @@ class Table:
             else:
                 position += 1
         return phrases
+
+
+def singular_forms(text: str) -> Iterable[str]:
+    """A name and its possible singular forms."""
+    yield text
+    for ending, replacement in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
+        if text.endswith(ending) and len(text) > len(ending) + 2:
+            yield text[: -len(ending)] + replacement
 
 
 @cache
