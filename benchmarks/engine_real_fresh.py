@@ -55,6 +55,8 @@ _SUITS = _pictures("biden.jpg", "obama2.jpg", "obama3.jpg", "obama.jpg", "zidane
 _LEADERS = _pictures("biden.jpg", "obama2.jpg", "obama3.jpg", "obama.jpg")
 _ALONE = _pictures("grace_hopper.jpg", "biden.jpg", "obama2.jpg", "obama3.jpg", "obama.jpg", "messi5.jpg",
                    "left01.jpg")  # fmt: skip
+_CLOSE = (*_pictures("grace_hopper.jpg", "obama.jpg", "obama2.jpg"), _PARTY)
+_GRAY = _pictures("sudoku.png", "basketball1.png", "left01.jpg")
 _ALL = (*_STREET, *_SUITS, *_ALONE, *_pictures("basketball1.png"), _PARTY)
 
 FRESH = [
@@ -99,7 +101,7 @@ FRESH = [
     Ask("people", "a woman at a restaurant table", _WOMAN, True),
     Ask("people", "a man with glasses", _MAN, True),
     Ask("people", "a smiling man", _pictures("obama.jpg"), True),
-    Ask("people", "a face in close-up", (*_pictures("grace_hopper.jpg", "obama.jpg", "obama2.jpg"), _PARTY), True),
+    Ask("people", "a face in close-up", _CLOSE, True),
     Ask("people", "people", _ALL, True),
     Ask("people", "a group of people outdoors", _STREET, True),
     Ask("people", "somebody sitting at dinner", (_PARTY,), True),
@@ -117,7 +119,7 @@ FRESH = [
     Ask("scene", "our planet seen from space", (("world.mp4", 0.0, 1e9),), True),
     Ask("scene", "a modern office building", _pictures("building.jpg"), True),
     Ask("colours", "a yellow building under a blue sky", _pictures("home.jpg", "scenetext06.jpg"), True),
-    Ask("colours", "a black and white picture", _pictures("sudoku.png", "basketball1.png", "left01.jpg"), True),
+    Ask("colours", "a black and white picture", _GRAY, True),
     *(Ask("nothing", text, (), True) for text in (
         "a violin concert", "a rowing boat", "a snowman", "a tractor", "a cow being milked", "a camel",
         "an octopus", "a bathroom sink", "a wine cellar", "a barber", "a judge in a courtroom",

@@ -121,8 +121,7 @@ def _write_broader(
         if word in known or lemma not in plain or not re.fullmatch(r"[a-z]{3,}( [a-z]+)?", word):
             continue
         if person in above(offsets[0]):
-            lines.setdefault("person", []).append(word)
-            continue
+            lines.setdefault("person", []).append(word)  # "nurse", but "bunny" and "wasp", too
         found: dict[int, int] = {}
         for offset in offsets[:_SENSES]:
             layer = {offset}

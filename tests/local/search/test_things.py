@@ -12,7 +12,7 @@ import pytest
 from tests.support.drawn_things import clock, film, wall
 from tl_data.local.perception import analyze
 from tl_data.local.perception.attributes import words_of
-from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Thing
+from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Span, Thing
 from tl_data.local.perception.vision import concepts, objects
 from tl_data.local.search.embeddings import embed_clip, embed_text
 from tl_data.local.search.query import Query
@@ -74,6 +74,32 @@ def test_the_word_that_only_the_detector_says_is_a_guess(zoo: Evidence) -> None:
     assert not hits or hits[0].confidence != "high"
     assert "bird" not in words_of(zoo.clips[1], zoo).named.split()
     assert "butterfly" in words_of(zoo.clips[1], zoo).named.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("puppies", 0), ("a trolleybus", 2), ("a monarch butterfly", 1)]
+)
+def test_a_word_below_a_concept_finds_it_with_low_confidence(zoo: Evidence, text: str, number: int) -> None:
+    """No class is called so, but WordNet has the word just below one: a puppy is a dog."""
+    best = moments(zoo, text)[0]
+    assert (best.clip_number, best.confidence) == (number, "low")
+
+
+@pytest.mark.parametrize("text", ["a photographer", "nurses", "an astronaut"])
+def test_a_kind_of_people_finds_people_with_low_confidence(zoo: Evidence, text: str) -> None:
+    hits = moments(zoo, text)
+    assert (min(hit.start_sec for hit in hits), max(hit.end_sec for hit in hits)) == (12.0, 20.0)
+    assert {hit.confidence for hit in hits} == {"low"}
+
+
+def test_the_most_probable_clip_is_first_and_a_mention_is_not(zoo: Evidence) -> None:
+    surer = clip(1, label("Airedale", 0.97))
+    spoken = (Span(8.0, 10.0, "The dog of a friend.", 0.9),)
+    evidence = replace(zoo, clips=(clip(0, label("Airedale", 0.5)), surer, clip(2)), speech=spoken)
+    hits = moments(evidence, "a dog")
+    assert [hit.clip_number for hit in hits] == [1, 2, 0]
+    assert hits[1].score == pytest.approx(75, abs=1)
+    assert moments(evidence, "someone says dog")[0].score == pytest.approx(100, abs=1)
 
 
 def test_vectors_of_clips_lie_near_the_names_of_their_things(zoo: Evidence) -> None:

@@ -30,6 +30,7 @@ _SIMILAR_MOST = 0.44  # the largest such score: below `medium`, because similari
 _NEAREST = 12  # the number of similar classes whose scores are added
 #: Weights of the concepts above a word, by the number of steps. Their scores are at most `_SIMILAR_MOST`.
 _ABOVE = {1: 0.5, 2: 0.35}
+_WORD = 0.5  # weight of one word of a name of several words
 _PARENT = 0.3  # weight of the concepts directly above a concept that the query names
 _MOST_CLASSES_ABOVE = 60  # a parent with more classes says too little
 _PERSON = 0.3  # weight of a person for a word that means a kind of people
@@ -54,6 +55,10 @@ def label_scores(index: ClipIndex, question: Question, count: int) -> LabelScore
     pieces = concepts.table().pieces(words)
     for places, named_concepts in pieces:
         values = _concept_scores(index, named_concepts, count)
+        if len(places) > 1:  # "monarch butterfly" is a class; less certainly, it is any butterfly
+            for place in places:
+                if one_word := concepts.table().named([words[place]]):
+                    values = np.maximum(values, _WORD * _concept_scores(index, one_word, count))
         named.update(part_numbers[place] for place in places)
         scores[[part_numbers[place] for place in places]] = values
     free = set(range(len(words))) - {place for places, _ in pieces for place in places}
@@ -67,7 +72,7 @@ def label_scores(index: ClipIndex, question: Question, count: int) -> LabelScore
             similarity = _similarity_scores(index, word, count)
             if place in free and broader.is_person([word]):
                 person = _PERSON * index.trait(TRAIT_NUMBER["person"], count).astype(np.float32) / 255
-                similarity = np.minimum(similarity + person, _SIMILAR_MOST) * (person > 0)
+                similarity = np.minimum(similarity + person, _SIMILAR_MOST)
             np.maximum(row, similarity, out=row)
     return LabelScores(scores, frozenset(named)) if named or scores.any() else None
 

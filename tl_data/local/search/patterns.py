@@ -51,10 +51,6 @@ _NAMES = {
     "PERSON": "(?:man|woman|boy|girl|lady|guy|child|toddler|gentleman)",
     "PLURAL": "(?:men|women|boys|girls|ladies|guys|children)",
     "SEVERAL": "(?:two|three|four|five|six|several|many|both|(?:a )?(?:groups?|crowds?) of)",
-    "WORKER": (
-        "(?:soldier|worker|scientist|doctor|nurse|player|dancer|actor|actress|singer|student|teacher|officer"
-        "|policeman|customer|pedestrian|passenger|cyclist|runner|businessman)s?"
-    ),
     "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
     "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
@@ -117,7 +113,6 @@ _RULES = """
     PLURAL\\b => people 0.85; person 0.7; faces 0.7; face 0.6
     (?:person|human|presenter|speaker)\\b                    => person; people 0.95; face 0.9
     PERSON\\b                                                         => person 0.8; people 0.75; face 0.7
-    WORKER\\b                                                         => person 0.5
     (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b    => sound silence
     (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies)            => sound music
     tunes?\\b|jingles?\\b|soundtrack|chords?\\b|harmon(?:y|ies)\\b|instrumental\\b => sound music
