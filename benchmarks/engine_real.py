@@ -128,7 +128,7 @@ def asked(
             "kind": ask.kind, "text": ask.text, "kept": ask.kept, "rank": next(right, 0),
             "score": best.score if best else 0.0,
             "first": f"{best.video_id} {best.start_sec}" if best else "",
-            "why": list(best.evidence) if best else [],
+            "why": list(best.evidence) if best else [], "places": ask.places,
         })  # fmt: skip
     return rows
 
@@ -201,6 +201,7 @@ def main() -> None:
     say("--seen", type=Path)
     say("--tuning", action="store_true")
     say("--fresh", action="store_true")
+    say("--asked-only", action="store_true", help="do not count people in the labelled pictures")
     say("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -247,7 +248,8 @@ def main() -> None:
             print(
                 f"\n{'kept' if kept else 'tuning'}: {len(some)} questions, {len(known)} clips\n{table(some)}"
             )
-    print(people(given.real))
+    if not given.asked_only:
+        print(people(given.real))
     if length:
         share = (spent - decoded) / length
         print(f"CPU beside decoding: {share:.3f} of {length:.0f} s of video; decoding {decoded / length:.3f}")

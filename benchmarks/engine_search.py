@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 
 from tl_data.local.perception.decode import Picture
-from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Span
+from tl_data.local.perception.vision import concepts
 from tl_data.local.perception.vision.colors import NAMES
 from tl_data.local.perception.vision.descriptors import describe_image
 from tl_data.local.search.query import Query
@@ -38,6 +39,7 @@ SECONDS = 6.0
 PER_VIDEO = 100  # clips: ten minutes
 SPEAKS, SHOWS = 0.6, 0.3  # share of clips with a sentence
 KNOWN = 20  # pictures that are asked for
+LABELS = (0.6, 0.2, 0.08, 0.04, 0.02, 0.01)  # probabilities of a clip's classes
 INDEX = "bench"
 
 
@@ -83,7 +85,6 @@ class Words:
     """Words of English, as often as each is used: the n-th most common 1/n as often as the first."""
 
     def __init__(self, seed: int) -> None:
-        from tl_data.local.perception.vision import concepts
         from tl_data.local.search.word_vectors import _encoder
 
         # The tokenizer's numbers go from common to rare; the rarest are names of things.
@@ -127,6 +128,7 @@ def made_up(
                 direction=chance.choice(("left", "right", "up", "down")) if moves else None,
                 cut=True, sound=chance.choice(("speech", "music", "noise", "silence")),
                 loudness=chance.uniform(-40, -8), image_descriptor=look,
+                labels=_labels(chance), frames=3,
             )
         )  # fmt: skip
         if chance.random() < SPEAKS:
@@ -135,6 +137,14 @@ def made_up(
             shown.append(Span(start + 1, start + 4, words.sentence(chance.randint(1, 5)), 0.95))
     probe = Probe(clips * SECONDS, 1280, 720, 30.0, 1_000_000, "h264", "aac")
     return Evidence(probe, tuple(parts), tuple(speech), tuple(shown))
+
+
+def _labels(chance: random.Random) -> tuple[Label, ...]:
+    """What the classifier would say: one class for sure, and some in doubt."""
+    return tuple(
+        Label(number, concepts.table().of_leaf[number].name, probability, probability, 0.0)
+        for number, probability in zip(chance.sample(range(1000), 6), LABELS, strict=True)
+    )
 
 
 def picture(number: int) -> Picture:
@@ -152,13 +162,15 @@ def picture(number: int) -> Picture:
 
 
 def questions(count: int) -> dict[str, list[str]]:
-    """So many questions of five kinds."""
+    """So many questions of six kinds."""
     words, chance = Words(2), random.Random(3)
     rare = words.all[300:12_000]
     colors = ["red", "blue", "green", "yellow", "white", "black", "orange", "purple"]
     ways = ["moving left", "moving right", "going up", "moving down"]
-    each = count // 5
+    each = count // 6
+    names = sorted(concepts.table().by_name)
     return {
+        "things": [" ".join(chance.sample(names, 2)) for _ in range(each)],
         "rare words": [" ".join(chance.sample(rare, 2)) for _ in range(each)],
         "as spoken": [words.sentence(6) for _ in range(each)],
         "measured": [f"a {chance.choice(colors)} thing {chance.choice(ways)}" for _ in range(each)],
@@ -166,7 +178,7 @@ def questions(count: int) -> dict[str, list[str]]:
             f"a {chance.choice(colors)} picture while someone says {' '.join(chance.sample(rare, 2))}"
             for _ in range(each)
         ],
-        "long": [" ".join(chance.sample(words.all[100:20_000], 14)) for _ in range(count - 4 * each)],
+        "long": [" ".join(chance.sample(words.all[100:20_000], 14)) for _ in range(count - 5 * each)],
     }
 
 
