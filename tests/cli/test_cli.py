@@ -191,6 +191,12 @@ def test_the_doctor_never_shows_the_key() -> None:
     assert "api.twelvelabs.io" in said.stdout
 
 
+def test_the_doctor_names_a_misspelled_setting() -> None:
+    said = run("doctor", TL_INDXE="films")
+    assert said.returncode == 1
+    assert "TL_INDEX?" in said.stdout
+
+
 def test_the_doctor_prints_json() -> None:
     said = run("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(said.stdout)}

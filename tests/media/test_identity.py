@@ -284,6 +284,13 @@ def test_what_is_no_file_is_refused(path: str) -> None:
     assert refused.value.code == "video_file_unreadable"
 
 
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_an_empty_text_is_refused_as_such(text: str) -> None:
+    with pytest.raises(MediaRefused) as refused:
+        asyncio.run(identify(Asked(Answer()), text))
+    assert refused.value.code == "video_url_missing"
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaRefused, match=r"none\.mp4: No such file"):
         asyncio.run(identify(Asked(Answer()), tmp_path / "none.mp4"))

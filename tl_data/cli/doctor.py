@@ -10,7 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,9 @@ from tl_data.untrusted import printable
 from tl_data.urls import is_loopback, redacted
 
 State = Literal["ok", "missing", "wrong"]
+
+#: Environment variables that are read elsewhere than in the settings.
+_OTHER_VARIABLES = {"TL_CONFIG", "TL_PRICES", "TL_ENGINE_API_KEY", "TL_ENGINE_PROFILE", "TL_LIVE"}
 
 #: Timeout in seconds of the request for the text endpoint's list of models.
 _TEXT_SECONDS = 5.0
@@ -100,9 +104,22 @@ def _settings() -> list[Finding]:
         endpoint,
         Finding("key", "ok", key),
         Finding("index", "ok", settings.index),
+        *_unknown_variables(),
         _ledger(settings.ledger_url),
         *_models(settings),
     ]
+
+
+def _unknown_variables() -> list[Finding]:
+    """Environment variables whose names are close to that of a setting: misspelled ones have no effect."""
+    known = {f"TL_{field.name.upper()}" for field in fields(Settings)} | _OTHER_VARIABLES
+    findings = []
+    for name in sorted(os.environ):
+        if name.startswith("TL_") and name not in known:
+            for close in get_close_matches(name, known, 1, cutoff=0.8):
+                text = f"no setting is called {name}. Did you mean {close}?"
+                findings.append(Finding("settings", "wrong", text))
+    return findings
 
 
 def _models(settings: Settings) -> list[Finding]:

@@ -224,6 +224,8 @@ def _version(remote: Remote) -> tuple[str, ...]:
 
 def _identify_file(text: str) -> Identity:
     path, md5 = local_path(text), None
+    if not text.strip():
+        raise MediaRefused("the text is empty: it names no video", "video_url_missing")
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):  # a device has no end

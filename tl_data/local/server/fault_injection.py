@@ -1,6 +1,6 @@
 """Middleware that injects faults, and an HTTP protocol class that lets it reset or close connections.
 
-The class also limits the number of connections and the time in which the head of a request must arrive.
+The class also limits the number of connections and the time in which a request must arrive.
 """
 
 from __future__ import annotations
@@ -30,19 +30,21 @@ class ConnectionDropped(Exception):
     """A fault has dropped the connection, so no response can be sent."""
 
 
-HEAD_SEC = 30.0  # time for the complete head of a request to arrive
-
-
 class TrackedConnection(H11Protocol):
-    """uvicorn's HTTP protocol. It also registers each connection, and limits connections and request heads.
+    """uvicorn's HTTP protocol. It also registers each connection, and limits connections and requests.
 
-    A connection is closed if its next request does not arrive within `HEAD_SEC`. uvicorn has no such timeout.
+    A connection is closed if the head of its next request is not complete after `head_seconds`, or if nothing
+    of a body arrives for `body_seconds`. uvicorn has no such timeouts.
     Beyond `most_connections`, a new connection replaces the one that has waited longest for a request. If
     every connection has a request in progress, the requests of the new one get 503.
     """
 
     most_connections = 1000
+    head_seconds = 30.0
+    body_seconds = 60.0
     _deadline: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
+    _body_at = 0.0  # when a part of the body arrived last
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,6 +64,9 @@ class TrackedConnection(H11Protocol):
         elif self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self._body_at = self.loop.time()
+        if self._body_timer is None:
+            self._watch_body(self.body_seconds)
 
     def on_response_complete(self) -> None:
         """Called by uvicorn when the response to a request is complete."""
@@ -70,8 +75,9 @@ class TrackedConnection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop when the connection has ended."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, self._body_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
@@ -95,7 +101,21 @@ class TrackedConnection(H11Protocol):
     def _start_deadline(self) -> None:
         if self._deadline is None:
             self._idle_since = self.loop.time()
-            self._deadline = self.loop.call_later(HEAD_SEC, self._close_if_idle)
+            self._deadline = self.loop.call_later(self.head_seconds, self._close_if_idle)
+
+    def _watch_body(self, seconds: float) -> None:
+        if not self._is_idle() and self.cycle.more_body:
+            self._body_timer = self.loop.call_later(seconds, self._close_if_stalled)
+
+    def _close_if_stalled(self) -> None:
+        self._body_timer = None
+        if self.flow is not None and self.flow.read_paused:  # the engine does not read at the moment
+            self._body_at = self.loop.time()
+        rest = self._body_at + self.body_seconds - self.loop.time()
+        if rest > 0 or self._is_idle() or not self.cycle.more_body:
+            self._watch_body(max(rest, 0.1))
+        else:
+            self.transport.close()
 
     def _close_if_idle(self) -> None:
         self._deadline = None
