@@ -148,7 +148,7 @@ class Window:
             return
         if not model.windows:
             raise SchemaMismatch(
-                f"{model.name} analyses whole videos only: omit start_sec and end_sec, or use an "
+                f"{model.name} analyzes whole videos only: omit start_sec and end_sec, or use an "
                 "account with Pegasus 1.5"
             )
         length = self.seconds(duration)
@@ -726,7 +726,7 @@ class Analyses:
                     raise no_annotations()
                 if video_id is None:
                     raise BadRequest(
-                        "this account analyses indexed videos only: set index_id to index the video first",
+                        "this account analyzes indexed videos only: set index_id to index the video first",
                         "video_not_indexed",
                     )
                 with counting():

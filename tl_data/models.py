@@ -1,7 +1,7 @@
 """The models of the service, with the inputs, options and limits of each.
 
-The API changed at the beginning of 2026. An account of 2025 analyses only indexed videos, and has the older
-models. An account of today also analyses URLs and assets, and runs analyses as tasks.
+The API changed at the beginning of 2026. An account of 2025 analyzes only indexed videos, and has the older
+models. An account of today also analyzes URLs and assets, and runs analyses as tasks.
 
 Durations are in seconds, sizes in bytes. For a model that is not in these tables, nothing is checked before
 the request, and the server decides.

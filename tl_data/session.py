@@ -2,7 +2,7 @@
 
 A `video` argument is a URL, a local path, the id of an indexed video or the id of an asset. Functions that
 need an index (clips, search) index a URL or path into the session's index. The ledger ensures that it is paid
-only once. Texts need no index if the account analyses URLs and assets directly.
+only once. Texts need no index if the account analyzes URLs and assets directly.
 """
 
 from __future__ import annotations
@@ -506,7 +506,7 @@ class Session:
     async def ref(self, video: str, index_id: str | None = None) -> VideoRef:
         """A reference to a video, for analyses.
 
-        A URL or path is indexed only if `index_id` is given, or if the account analyses only indexed videos.
+        A URL or path is indexed only if `index_id` is given, or if the account analyzes only indexed videos.
         Otherwise a file that the API cannot fetch is uploaded as an asset, at most once.
 
         Raises:

@@ -41,7 +41,7 @@ class Till:
 
     Attributes:
         index: the route that indexes a video.
-        analyze: the route that analyses the videos of a job.
+        analyze: the route that analyzes the videos of a job.
         lists: the routes by which a lost request is looked for.
     """
 

@@ -85,7 +85,7 @@ def test_texts_alone_need_no_index_where_the_account_allows_it(account: Account)
     rows = lake.read(VIDEOS).to_pylist()
     assert len(rows) == 4
     assert lake.read(SUMMARIES).num_rows == 4
-    if not account.today:  # this account analyses indexed videos alone
+    if not account.today:  # this account analyzes indexed videos alone
         assert (done.submitted, planned.calls) == (4, 4 * 4)
         assert all(row["video_id"] for row in rows)
         return

@@ -162,7 +162,7 @@ def test_a_file_here_becomes_an_asset_once(account: Account) -> None:
 
 def test_an_asset_that_is_in_no_index_is_analysed_by_its_id_once(account: Account) -> None:
     if not account.today:
-        pytest.skip("an account of 2025 analyses indexed videos alone")
+        pytest.skip("an account of 2025 analyzes indexed videos alone")
     session = account.connection.session
     asset = account.run(session.asset(str(account.path)))
     before = account.requests("POST /analyze/tasks")

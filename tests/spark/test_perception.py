@@ -67,7 +67,7 @@ def perceived(java: Java, library: Library, tmp_path_factory: pytest.TempPathFac
 
 def test_a_video_is_a_row_and_a_bad_file_is_a_row(perceived: Perceived) -> None:
     report = perceived.report
-    assert (report.videos, report.analysed, report.unchanged, report.failed) == (5, 2, 0, 4)
+    assert (report.videos, report.analyzed, report.unchanged, report.failed) == (5, 2, 0, 4)
     assert report.minutes == pytest.approx(15 / 60, abs=0.02)
     videos = {row["source_key"]: row for row in perceived.lake.read(VIDEOS).to_pylist()}
     assert set(videos) == {"plant", "soup", "same"}
@@ -136,7 +136,7 @@ def test_the_same_content_is_not_analysed_again(perceived: Perceived, java: Java
     before = perceived.lake.read(VECTORS)
     perceived.rows.append(("third", perceived.url("plant.mp4")))
     report = perceived.again(java)
-    assert (report.analysed, report.unchanged, report.failed) == (0, 2, 4)
+    assert (report.analyzed, report.unchanged, report.failed) == (0, 2, 4)
     assert perceived.lake.read(VECTORS).equals(before)
     videos = {row["source_key"]: row for row in perceived.lake.read(VIDEOS).to_pylist()}
     assert videos["third"]["video_id"] == videos["plant"]["video_id"]
@@ -188,7 +188,7 @@ def test_a_replaced_file_replaces_the_rows(perceived: Perceived, java: Java) -> 
     before = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
     shutil.copyfile(perceived.folder / "plant.mp4", perceived.folder / "soup.mp4")
     report = perceived.again(java)
-    assert (report.analysed, report.unchanged) == (1, 1)
+    assert (report.analyzed, report.unchanged) == (1, 1)
     after = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
     assert after["soup"] == after["plant"] == before["plant"] != before["soup"]
     for declared in (CLIPS, VECTORS, EVIDENCE, FRAMES):

@@ -1,4 +1,4 @@
-"""Reanalyses videos after a change of the embedded engine's models.
+"""Reanalyzes videos after a change of the embedded engine's models.
 
 The engine does the work (`/_engine/reindex`). This module requests it, waits, and updates the ledger: a call
 under the old model's name gets a copy under the new name with the same task, so that the next use of its URL

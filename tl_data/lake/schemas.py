@@ -219,7 +219,7 @@ EVIDENCE = LakeSchema(
         _MODEL,
         ("form", COUNT, "Version of the evidence"),
         ("evidence", pa.binary(), "What was recognised in the video, with times, as compressed JSON"),
-        ("made_at", TIME, "When the video was analysed"),
+        ("made_at", TIME, "When the video was analyzed"),
     ),
     ("video_id",),
     "what the embedded engine recognised in a video, when it ran on a Spark cluster",

@@ -1,4 +1,4 @@
-"""The embedded engine: a server with the HTTP API of the service, which analyses videos on this machine.
+"""The embedded engine: a server with the HTTP API of the service, which analyzes videos on this machine.
 
 The engine and the client share no code and communicate over HTTP only. The engine works in stages, each with
 a typed result. The analysis of a video gives evidence: objects, text, speech and sound, with times. The later

@@ -348,7 +348,7 @@ class TextModel:
     shortest: float = 1.0  # shortest video or window
     longest_sync: float = 3_600.0  # longest video of a synchronous request
     longest_task: float = 7_200.0  # longest video of a task, or longest window of a longer video
-    longest_file: float = 14_400.0  # longest video of which a task analyses a window
+    longest_file: float = 14_400.0  # longest video of which a task analyzes a window
     prompt_tokens: int | None = None  # longest prompt; None sets no limit
 
 

@@ -1,4 +1,4 @@
-"""Downloads and analyses videos without a server, as the engine does: for the workers of a cluster.
+"""Downloads and analyzes videos without a server, as the engine does: for the workers of a cluster.
 
     with Perceiver(Access()) as perceiver:
         later = perceiver.start("https://example.com/tour.mp4")     # begins the download
@@ -139,7 +139,7 @@ class Perceiver:
         download: Future[tuple[Path, Fetched]],
         then: Callable[[Path, float], None] | None = None,
     ) -> Perceived:
-        """Wait for a download, analyse the video and delete the file.
+        """Wait for a download, analyze the video and delete the file.
 
         Args:
             download: from `start`.

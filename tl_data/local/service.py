@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Stages:
-    """Analyses files, stores their evidence in the library, and answers requests from it."""
+    """Analyzes files, stores their evidence in the library, and answers requests from it."""
 
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"

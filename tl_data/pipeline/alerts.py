@@ -130,7 +130,7 @@ async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str])
     writer = text_model(session.analyze_model)
     if alerts.verify and writer is not None and not writer.windows:
         raise SettingsError(
-            f"[alerts]: verify needs a model that analyses a part of a video, and {writer.name} does not: "
+            f"[alerts]: verify needs a model that analyzes a part of a video, and {writer.name} does not: "
             "set threshold instead"
         )
     if not ranked:

@@ -97,12 +97,12 @@ class Report:
 
     model: str  # the engine's name of the models, as in the column `model`
     videos: int = 0  # distinct videos of the source
-    analysed: int = 0
+    analyzed: int = 0
     unchanged: int = 0  # videos that the lake already has, with the same content
     failed: int = 0  # listed in `errors`
-    minutes: float = 0.0  # of video, analysed
+    minutes: float = 0.0  # of video, analyzed
     analysis_seconds: float = 0.0  # sum over all executors
-    workers: set[str] = field(default_factory=set)  # Python workers that analysed a video, as host:pid
+    workers: set[str] = field(default_factory=set)  # Python workers that analyzed a video, as host:pid
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def _failure(error: Exception) -> dict[str, Any]:
 
 
 def _fields(found: Perceived) -> dict[str, Any]:
-    """The fields of an analysed video. Clips and vectors are those that the API would return for it."""
+    """The fields of an analyzed video. Clips and vectors are those that the API would return for it."""
     full = {
         "embedding": {"video_embedding": {"segments": found.segments}},
         "transcription": found.transcription,
@@ -283,7 +283,7 @@ def perceive(
     again: bool = False,
     signed_url_hours: float = 12.0,
 ) -> Report:
-    """Analyse the videos of a DataFrame on the executors, and write the results to a lake.
+    """Analyze the videos of a DataFrame on the executors, and write the results to a lake.
 
     The tables `videos`, `clips`, `vectors` and `evidence` are those that an embedded engine would make, under
     the same model name: `nearest`, `tl-data view` and `tl-data serve --lake` read them. A video that the lake
@@ -496,7 +496,7 @@ class _Run:
                 report.failed += 1
                 errors += [self._error(key, url, row) for key, url in keys.items()]
             else:
-                report.analysed += 1
+                report.analyzed += 1
                 report.minutes += row["duration_sec"] / 60
                 report.analysis_seconds += row["seconds"]
                 report.workers.add(row["worker"])
@@ -576,7 +576,7 @@ class _Run:
         }  # fmt: skip
 
     def _unfolded(self, done: pa.Table, ids: Sequence[str], declared: LakeSchema) -> pa.Table:
-        """The rows of a table from the lists of analysed videos, without Python objects for vectors."""
+        """The rows of a table from the lists of analyzed videos, without Python objects for vectors."""
         lists = done.column(declared.name).combine_chunks()
         parents, elements = pc.list_parent_indices(lists), pc.list_flatten(lists)
         columns: dict[str, Any] = dict(zip([f.name for f in elements.type], elements.flatten(), strict=True))

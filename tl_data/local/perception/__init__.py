@@ -1,4 +1,4 @@
-"""Analyses a video file: objects, people, on-screen text, speech and sound, with times and probabilities.
+"""Analyzes a video file: objects, people, on-screen text, speech and sound, with times and probabilities.
 
 The result of `analyze(path)` depends only on the file and the installed weights. It needs no server.
 """

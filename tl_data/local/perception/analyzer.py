@@ -1,4 +1,4 @@
-"""Analyses a video in one pass over its frames and one pass over its sound; the result is `Evidence`."""
+"""Analyzes a video in one pass over its frames and one pass over its sound; the result is `Evidence`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def analyze(
         models: The models; None selects the installed ones.
         on_progress: Called with the share that is done, 0 to 1, about once per second of video.
         listen: Returns the analysis of the sound, made by another process. If it is None, this process
-            analyses the sound after the frames.
+            analyzes the sound after the frames.
 
     Raises:
         NotVideo: The file cannot be read as video or sound.

@@ -29,7 +29,7 @@ def main(megabytes: int, *, speech: bool, alone: bool = False) -> None:
     Args:
         megabytes: the memory limit.
         speech: do the work of a worker's speech process.
-        alone: analyse the sound in this process, after the pictures, with one thread in all.
+        alone: analyze the sound in this process, after the pictures, with one thread in all.
     """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print to stdout goes to stderr
@@ -130,11 +130,11 @@ def _analyze_sound(request: dict[str, str], report: Callable[[float], None], _: 
 
 
 class _SameProcess:
-    """Analyses the sound of a file in this process, when its result is needed."""
+    """Analyzes the sound of a file in this process, when its result is needed."""
 
     @contextlib.contextmanager
     def started(self, path: Path, report: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
-        """Yield a function that analyses the sound; see `_SpeechProcess.started`."""
+        """Yield a function that analyzes the sound; see `_SpeechProcess.started`."""
         import numpy as np
 
         from tl_data.local.perception.audio import sound, speech
@@ -153,16 +153,16 @@ class _SameProcess:
                 reason = (
                     str(error)
                     if isinstance(error, NotVideo)
-                    else f"The file could not be analysed: {type(error).__name__}: {error}"
+                    else f"The file could not be analyzed: {type(error).__name__}: {error}"
                 )
                 empty = np.zeros((0, sound.COLUMNS), np.float32)
-                return speech.SoundResult((), empty, (f"the sound could not be analysed: {reason}",))
+                return speech.SoundResult((), empty, (f"the sound could not be analyzed: {reason}",))
 
         yield result
 
 
 class _SpeechProcess:
-    """The process that analyses the sound while the worker analyses the pictures. It starts at first use."""
+    """The process that analyzes the sound while the worker analyzes the pictures. It starts at first use."""
 
     def __init__(self, megabytes: int) -> None:
         self._megabytes = megabytes

@@ -1,4 +1,4 @@
-"""Analyses files in worker processes, so that a hostile file fails its own task and not the server.
+"""Analyzes files in worker processes, so that a hostile file fails its own task and not the server.
 
 `WorkerPool` keeps a few worker processes running, because loading the models takes seconds. It replaces a
 worker that dies, hangs, or uses too much memory, and ends a worker that has been idle for a while.
@@ -48,7 +48,7 @@ class WorkerPool:
         idle_seconds: Seconds without a request after which a worker ends. The next request starts another.
         command: Command line that starts a worker. Tests replace it.
         tiers: Models that replace built-in stages; their sizes are added to the memory limit.
-        alone: Workers have no speech process: they analyse the sound after the pictures, with one thread.
+        alone: Workers have no speech process: they analyze the sound after the pictures, with one thread.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 `tl_data.spark.perceive` writes the evidence of each video to the table `evidence`. At its start, the engine
 puts this evidence into one index, named like the folder, and removes videos that the lake has lost. Nothing
-is analysed. Searches, vectors and texts come from the evidence; the videos have no stream.
+is analyzed. Searches, vectors and texts come from the evidence; the videos have no stream.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _distinct(requested: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _add_video(store: Store, index_id: str, video_id: str, video: Row, row: Row) -> None:
-    """Add or replace the rows of a video, with its URL, from which it can be analysed again."""
+    """Add or replace the rows of a video, with its URL, from which it can be analyzed again."""
     at = video["indexed_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z" if video["indexed_at"] else now()
     facts = {
         "index_id": index_id,

