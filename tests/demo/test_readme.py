@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: Pages in the order of a reader; those of the reference are printed, and `export.md` has tests of its own.
 SITE = [
-    "index", "tutorial", "howto/duckdb", "howto/spark", "howto/jobs", "howto/viewer",
+    "index", "tutorial", "howto/duckdb", "howto/spark", "howto/jobs", "howto/viewer", "howto/recipes",
     "howto/databricks", "howto/airflow", "howto/dagster", "howto/dbt", "concepts", "engine",
     "operations", "security", "benchmarks", "comparison", "architecture",
 ]  # fmt: skip
@@ -55,7 +55,7 @@ def environment(lake: Lake) -> dict[str, str]:
 
 def test_all_pages_with_python_run() -> None:
     with_python = {name for name, text in PAGES.items() if "```python" in text}
-    assert with_python == {"README", "howto/spark", "tutorial", "howto/duckdb"}
+    assert with_python == {"README", "howto/spark", "tutorial", "howto/duckdb", "howto/recipes"}
 
 
 def test_there_is_no_block_of_an_unknown_kind() -> None:
@@ -67,7 +67,11 @@ def test_the_readme_fits_on_two_screens() -> None:
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize("pages", [("README", "howto/spark"), ("tutorial", "howto/duckdb")], ids=" ".join)
+@pytest.mark.parametrize(
+    "pages",
+    [("README", "howto/spark"), ("tutorial", "howto/duckdb", "howto/recipes")],
+    ids=" ".join,
+)
 def test_the_python_blocks_run_in_order(lake: Lake, place: Path, pages: tuple[str, ...]) -> None:
     """Two pages a process: what takes long, such as Spark's machine, begins once."""
     script = "\n".join(blocks("python", *pages))
