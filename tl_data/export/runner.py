@@ -68,6 +68,7 @@ SINKS = MappingProxyType(
         "elasticsearch": ("vectors.opensearch", "ELASTICSEARCH"),
         "vespa": ("vectors.vespa", "SINK"),
         "redis": ("vectors.redis", "SINK"),
+        "aperturedb": ("vectors.aperturedb", "SINK"),
         "weaviate": ("vectors.weaviate", "SINK"),
         "oracle": ("vectors.oracle", "SINK"),
         "snowflake": ("warehouses.files", "SNOWFLAKE"),
