@@ -109,5 +109,5 @@ def _folder(settings: Settings) -> Path:
 
 
 def _environment(settings: Settings) -> dict[str, Any]:
-    """The environment of the engine: the settings of its models are those of the file, too."""
+    """The environment of the engine's modules, with the settings of its models from all sources."""
     return {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers

@@ -128,7 +128,7 @@ async def _has_v2(session: Session) -> bool:
 def _v2_options(parameters: Mapping[str, Any], model: str) -> Json:
     """Convert parameters of an embedding task to the options of /embed-v2.
 
-    Marengo 3.0 cuts clips of `CLIP_SECONDS` unless told otherwise, as its tasks of /embed do.
+    Clips of Marengo 3.0 have `CLIP_SECONDS` by default, as in its tasks of /embed.
     """
     names = {"video_start_offset_sec": "start_sec", "video_end_offset_sec": "end_sec"}
     options: Json = {new: parameters[old] for old, new in names.items() if old in parameters}

@@ -1,7 +1,7 @@
 """Lists the files of the models: `python -m tl_data.local.model_files` prints them as a JSON array.
 
 Each row is one file, with its stage, size, licence and SHA-256. Files in packages with a required version are
-checked against their SHA-256. Of the other files the SHA-256 is computed.
+checked against the declared SHA-256. For other files, the SHA-256 is computed.
 """
 
 from __future__ import annotations

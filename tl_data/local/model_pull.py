@@ -235,7 +235,7 @@ def _check(file: RemoteFile, folder: Path, model: RemoteModel) -> None:
 
 
 def test(kind: Kind, folder: Path) -> None:
-    """Load a model and let it do a small task.
+    """Load a model and run a small task with it.
 
     Raises:
         ModelFailed: it cannot be loaded, or fails the task.

@@ -4,9 +4,9 @@
         later = perceiver.start("https://example.com/tour.mp4")     # begins the download
         perceiver.finish(later).segments                            # the vectors
 
-Downloads, limits, worker processes, models and vectors are those of the engine, so the results are equal. Of
-the two processes of an engine's worker, for pictures and for sound, there is one here, with one thread: a
-cluster divides its cores among executors.
+Downloads, limits, worker processes, models and vectors are those of the engine, so the results are equal. A
+worker of the engine has a process for pictures and one for sound. Here a single process with one thread does
+both, because a cluster divides its cores among executors.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Access:
-    """What downloads may reach, and their limits; see the options of `tl-data serve`."""
+    """The addresses and limits of downloads; see the options of `tl-data serve`."""
 
     allow_private: bool = False  # URLs may resolve to loopback and private addresses
     media: str | None = None  # folder that file:// URLs may read
@@ -78,7 +78,7 @@ class Perceived:
 
 
 class Perceiver:
-    """A loop with one worker process, which loads the models once. Use it from one thread.
+    """One worker process, which loads the models once. Use it from one thread.
 
     Raises:
         SettingsError: a setting of a model, such as TL_LOCAL_CLIP, is wrong.

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tl_data.local.perceive import Access, Perceived, Perceiver
 
 JOB = "perceive"  # the value of the column `job` of `videos` and `runs`
-#: What a row of `videos` lists as made.
+#: Value of the column `made` of `videos`.
 MADE = ("clips", "evidence", "vectors")
 #: Columns of `videos` that an executor returns.
 _VIDEO_COLUMNS = ("canonical_url", "content_key", "duration_sec", "width", "height", "fps", "size_bytes")
@@ -118,7 +118,7 @@ class _Executor:
         perceiver = _perceiver(self.access)
         if perceiver.model != self.model:
             raise SchemaMismatch(
-                f"the executor on {socket.gethostname()} has the models {perceiver.model}, another one has "
+                f"the executor on {socket.gethostname()} has the models {perceiver.model}, but another has "
                 f"{self.model}. Install the same packages and set the same TL_LOCAL_* variables on all"
             )
         rows = (row for batch in batches for row in batch.to_pylist())
@@ -232,7 +232,7 @@ def _worker_name() -> str:
 
 
 def _is_of_video(error: Exception) -> bool:
-    """Whether an error concerns this video alone, not the models or the disk of the executor."""
+    """Whether the cause of an error is the video, and not the models of the executor."""
     from tl_data.local.perception.evidence import ModelFailed
 
     return not isinstance(error, ModelFailed)
@@ -299,8 +299,8 @@ def perceive(
         allow_private: whether URLs may resolve to private addresses.
         chunk: videos per Spark job and per commit.
         per_task: videos per Spark task.
-        in_flight: Spark jobs at a time.
-        again: whether videos that failed for good are tried again although their content is the same.
+        in_flight: number of concurrent Spark jobs.
+        again: whether to retry unchanged videos whose failure was final.
         signed_url_hours: how long URLs of objects in buckets are signed for.
 
     Raises:
@@ -329,7 +329,7 @@ def perceive(
         try:
             while True:
                 while len(pending) < in_flight and (tasks := list(islice(source, chunk))):
-                    pending[pool.submit(_analyse, spark, work, tasks, per_task)] = None
+                    pending[pool.submit(_analyze_chunk, spark, work, tasks, per_task)] = None
                 if not pending:
                     break
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -344,7 +344,7 @@ def perceive(
 
 
 def _model_of_executors(spark: Any, access: Access) -> str:
-    """The model name of an executor: the driver need not have the models."""
+    """The model name, read on an executor, because the driver may not have the models."""
 
     def name(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
@@ -354,7 +354,7 @@ def _model_of_executors(spark: Any, access: Access) -> str:
     return str(rows[0]["model"])
 
 
-def _analyse(spark: Any, work: _Executor, tasks: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
+def _analyze_chunk(spark: Any, work: _Executor, tasks: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
     """Run one chunk on the executors."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
@@ -370,12 +370,12 @@ def _analyse(spark: Any, work: _Executor, tasks: Sequence[dict[str, Any]], per_t
 
 @dataclass
 class _Known:
-    """What the lake knows of each canonical URL. It holds about 200 bytes per video."""
+    """What the lake contains about each canonical URL, in about 200 bytes of memory per video."""
 
     keys: dict[str, str]  # canonical URL -> content key that needs no analysis
     sources: set[str]  # source keys in `videos`
     attempts: dict[str, int]  # source key -> failed attempts
-    failed: set[str]  # canonical URLs whose content fails again
+    failed: set[str]  # canonical URLs whose content has failed and is not retried
 
     @classmethod
     def read(cls, lake: Lake, model: str, again: bool) -> _Known:
@@ -420,7 +420,7 @@ def _canonical(url: str) -> str:
 
 
 class _Run:
-    """The state of one call: what is known, what runs, and what was written."""
+    """The state of one call of `perceive`."""
 
     def __init__(self, lake: Lake, model: str, known: _Known, frames: bool) -> None:
         self.report = Report(model)
@@ -428,7 +428,7 @@ class _Run:
         names = [VIDEOS, ERRORS, CLIPS, VECTORS, EVIDENCE, RUNS, *([FRAMES] if frames else [])]
         self._tables = {declared.name: lake.table(declared) for declared in names}
         self._keys: dict[str, dict[str, str]] = {}  # canonical URL in flight -> source key -> URL
-        self._refused: list[dict[str, Any]] = []  # rows of `errors` for texts that are no URLs
+        self._refused: list[dict[str, Any]] = []  # rows of `errors` for invalid URLs
         self._rows = 0
         self._seen: set[str] = set()
         self._run = {
@@ -437,7 +437,7 @@ class _Run:
         }  # fmt: skip
 
     def tasks(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """A task for each distinct video. Rows without a URL, and texts that are no URL, are refused."""
+        """A task for each distinct video. Rows without a valid URL are refused."""
         for row in rows:
             self._rows += 1
             url, key = row["url"], row["source_key"]
@@ -544,7 +544,7 @@ class _Run:
         return list(copies.values())
 
     def end(self, status: str) -> None:
-        """Write the last refusals and the row of the run."""
+        """Write the remaining refusals, and the row of the run."""
         if self._refused:
             self.report.failed += len(self._refused)
             self._tables["errors"].replace_groups(rows_of(ERRORS, self._refused))

@@ -17,7 +17,7 @@ from tl_data.export.editing.moments import OPTIONS, Timeline, timeline_of
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, import_client
 
 EXTRA = "fiftyone"
-#: Table -> label of its moments; None: the title, which names what the moment is.
+#: Table -> label of its moments. None: the label is the title of the moment.
 LABELS = {"chapters": None, "clips": "clip", "alerts": None}
 
 
@@ -32,7 +32,7 @@ class FiftyOne(BaseStore):
         self._tables: list[str] = []
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check that the dataset is one of videos that an export made, or create it."""
+        """Check that an export created the dataset, or create it."""
         self._tables = shape.table.split("+")
         is_new = not self._fo.dataset_exists(self._name)
         if is_new and not create:
@@ -101,7 +101,7 @@ class FiftyOne(BaseStore):
             self._dataset.delete_samples(found)
 
     def finish(self) -> None:
-        """Save a view of clips for each table."""
+        """Save a view for each table, with one clip per moment."""
         for name in self._tables:
             if self._dataset.has_sample_field(name):
                 self._dataset.save_view(f"tl_{name}", self._dataset.to_clips(name), overwrite=True)

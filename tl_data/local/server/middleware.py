@@ -189,7 +189,7 @@ class Guard:
         if any(_matches_prefix(path, pattern) for pattern in profile.missing):
             raise missing_endpoint(method, path)
         if not profile.strict and (replacement := find_replacement_path(path)):
-            text = f"The endpoint {method} {path} does not exist any more. Use {replacement}: {LINK}"
+            text = f"The endpoint {method} {path} no longer exists. Use {replacement}: {LINK}"
             raise APIProblem(404, "endpoint_not_exists", text)
         if any(_matches_prefix(path.replace(":", "/"), pattern) for pattern in NOT_IMPLEMENTED):
             raise not_supported(path)

@@ -1,8 +1,8 @@
 """Serves the videos of a lake: `tl-data serve --lake FOLDER`.
 
 `tl_data.spark.perceive` writes the evidence of each video to the table `evidence`. At its start, the engine
-puts this evidence into one index, named like the folder, and removes videos that the lake has lost. Nothing
-is analyzed. Searches, vectors and texts come from the evidence; the videos have no stream.
+puts this evidence into one index with the name of the folder, and removes videos that the lake no longer
+has. No video is analyzed. Searches, vectors and texts come from the evidence; the videos have no stream.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
             "of jobs have none, because the service keeps the evidence"
         )
     index_id = _index(folder, config, store)
-    here = {row["id"]: row for row in store.rows("videos", [Where("index_id", "=", index_id)])}
+    indexed = {row["id"]: row for row in store.rows("videos", [Where("index_id", "=", index_id)])}
     videos = _videos(lake)
     posters: dict[str, bytes] | None = None
     added, kept = 0, set()
     for row in _rows(lake.batches(EVIDENCE)):
         video_id, video = str(row["video_id"]), videos.get(str(row["video_id"]))
-        if video is None:  # a run that was killed between its commits
+        if video is None:  # a killed run wrote the evidence, but not the row of `videos`
             continue
         kept.add(video_id)
-        known = here.get(video_id)
+        known = indexed.get(video_id)
         if known and (known["looked_by"], known["form"]) == (row["model"], row["form"]):
             continue
         try:
@@ -66,7 +66,7 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
         await stages.add(index_id, video_id, evidence, frames)
         _add_video(store, index_id, video_id, video, row)
         added += 1
-    for video_id in here.keys() - kept:
+    for video_id in indexed.keys() - kept:
         store.remove("videos", [Where("id", "=", video_id)])
         store.remove("tasks", [Where("video_id", "=", video_id)])
         await stages.remove(video_id)
