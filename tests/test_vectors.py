@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import VECTORS
-from tl_data.vectors import VectorIndex, current, index
+from tl_data.vectors import RESULT_COLUMNS, VectorIndex, current, index, nearest
 
 pytestmark = needs("usearch", "index")
 
@@ -118,6 +119,35 @@ def test_a_damaged_state_is_rebuilt(lake: Lake) -> None:
     (Path(lake.folder) / "_index" / "vectors" / "index.json").write_text("{")
     assert current(lake) is None
     assert len(index(lake)) == 9
+
+
+def test_nearest_is_exact_and_uses_the_index_when_it_is_there(lake: Lake) -> None:
+    found = nearest(lake, vector(4), 3)
+    assert found.column_names == [*RESULT_COLUMNS, "similarity"]
+    best = found.to_pylist()[0]
+    assert (best["video_id"], best["start_sec"]) == ('v-it\'s "odd" 😀.mp4', 10.0)
+    assert best["similarity"] == pytest.approx(1.0, abs=1e-6)  # exact: the index rounds to bfloat16
+    assert nearest(lake, vector(4), 100).num_rows == 9
+    assert nearest(lake, vector(4), 3, option="audio").num_rows == 0
+    assert nearest(lake, vector(4), 3, scope="clip", option="visual").num_rows == 3
+    exact = nearest(lake, vector(123), 5).column("similarity").to_pylist()
+    indexed = index(lake).nearest(vector(123), 5).column("similarity").to_pylist()
+    assert nearest(lake, vector(123), 5).column("similarity").to_pylist() == indexed != exact
+    assert indexed == pytest.approx(exact, abs=0.01)
+    write_vectors(lake, [("v-new", 0.0, 9.0, vector(88))])  # the index is out of date: exact again
+    assert [row["video_id"] for row in nearest(lake, vector(88), 3).to_pylist()] == ["v-new"]
+
+
+def test_nearest_in_sql(lake: Lake) -> None:
+    with duckdb.connect() as con:
+        tl_data.register(con)
+        sql = f"FROM tl_nearest('{lake.folder}', ?::FLOAT[], k := 2, scope := 'clip')"
+        expected = nearest(lake, vector(4), 2, scope="clip").to_pylist()
+        assert con.execute(sql, [vector(4)]).fetchall() == [tuple(row.values()) for row in expected]
+        absent = con.execute(f"FROM tl_nearest('{lake.folder}', NULL)").fetchall()
+        assert absent == []
+        with pytest.raises(duckdb.Error, match="dimensions"):
+            con.execute(f"FROM tl_nearest('{lake.folder}', [1.0, 2.0])").fetchall()
 
 
 def test_recall(lake: Lake) -> None:

@@ -200,9 +200,11 @@ class Connection:
                     self._pool.forget()  # a video has arrived: cached searches and listings are outdated
 
         bar = self._bars.of(function.sql, admission.statement if admission else None)
-        keys = (_row(function, row) for row in (bar.counted(rows) if bar else rows))
-        outcomes = self._loop.iterate(
-            self._pool.map(
+        read = (_row(function, row) for row in (bar.counted(rows) if bar else rows))
+        # A list is read at once; a stream in a thread, because it may wait for its source.
+        keys = list(read) if isinstance(rows, list) else read
+        outcomes = self._loop.iterate_chunks(
+            self._pool.chunks(
                 run,
                 keys,
                 group=function.run,
@@ -214,27 +216,40 @@ class Connection:
         return bar.shown(outcomes) if bar else outcomes
 
     def values(
-        self, function: Function, rows: Iterable[Mapping[str, Any]], *, admission: Admission | None = None
+        self,
+        function: Function,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        admission: Admission | None = None,
+        positions: Sequence[int] | None = None,
     ) -> Iterator[Any]:
         """The values of `map`. The first failed row raises, after the running calls have ended.
+
+        Args:
+            positions: the position of each row in the caller's rows, for messages; None: they are the same.
 
         Raises:
             RowFailed: a row failed; the message has the row, the cause and the next step. Paid answers stay.
         """
-        pending: dict[int, Mapping[str, Any]] = {}  # rows without an outcome yet
+        pending: dict[int, Mapping[str, Any]] = {}  # rows of a stream without an outcome yet
 
         def feed() -> Iterator[Mapping[str, Any]]:
             for number, row in enumerate(rows):
                 pending[number] = row
                 yield row
 
+        known = rows if isinstance(rows, list) else None
         stop = self.settings.on_error == "raise"
-        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop, admission=admission)):
-            row = pending.pop(number)
+        outcomes = self.map(
+            function, feed() if known is None else known, stop_on_error=stop, admission=admission
+        )
+        for number, outcome in enumerate(outcomes):
+            row = pending.pop(number) if known is None else known[number]
             if stop and (error := outcome.error) is not None:
                 values = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
+                at = number if positions is None else positions[number]
                 raise RowFailed(
-                    f"{function.sql} failed at row {number + 1} ({values}): {type(error).__name__}: {error}. "
+                    f"{function.sql} failed at row {at + 1} ({values}): {type(error).__name__}: {error}. "
                     f"Finished rows are kept and cost nothing on a re-run. Use try_{function.sql} to get "
                     "the error as a column instead."
                 ) from error

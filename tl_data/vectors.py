@@ -1,10 +1,13 @@
-"""An approximate nearest-neighbour index of a lake's vectors, for interactive queries.
+"""Nearest neighbours among a lake's vectors: exact, or by an approximate index for interactive queries.
 
-    index = tl_data.vectors.index("lake")       # creates or updates the index
-    index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
+    tl_data.vectors.nearest("lake", vector, k=10)   # by the index if it is up to date, otherwise exact
+    index = tl_data.vectors.index("lake")           # creates or updates the index
+    index.nearest(vector, k=10)                     # a pyarrow.Table, best first, with a column `similarity`
 
-The index is an HNSW graph of usearch over bfloat16 vectors. It is stored in `LAKE/_index/vectors/` and
-memory-mapped. `benchmarks/vector_index.py` measures its recall. `tl_data.spark.nearest` is exact.
+In DuckDB the first one is `FROM tl_nearest('lake', vector, k := 10)`. The exact search is a product of NumPy;
+vectors up to `KEPT_BYTES` stay in memory. The index is an HNSW graph of usearch over bfloat16 vectors. It is
+stored in `LAKE/_index/vectors/` and memory-mapped. `benchmarks/vector_index.py` measures its recall.
+`tl_data.spark.nearest` is exact.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ import fcntl
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +41,10 @@ CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256
 DTYPE = "bf16"
 #: Share of removed nodes above which the graph is rebuilt, because removed nodes lower the recall.
 REMOVED = 0.3
+#: Largest size of the vectors that an exact search keeps in memory. More are read for each query.
+KEPT_BYTES = 4 << 30
+#: Number of vectors in a block of an exact search.
+BLOCK_ROWS = 131_072
 #: Version of the files of an index.
 FORMAT = 1
 #: The stored rows of an index.
@@ -107,15 +115,7 @@ class VectorIndex:
         """
         import numpy as np
 
-        if k < 1:
-            raise SchemaMismatch(f"k is {k}; it must be at least 1")
-        query = np.asarray(vector, dtype=np.float32)
-        if self.dimension and query.shape != (self.dimension,):
-            raise SchemaMismatch(
-                f"the query has {query.size} dimensions, the vectors of {self.model} have {self.dimension}"
-            )
-        if not np.isfinite(query).all() or not query.any():
-            raise SchemaMismatch("the query vector is zero or not finite")
+        query = _query(vector, k, self.model, self.dimension)
         count = len(self)
         candidates = min(k, count)
         while candidates:
@@ -183,6 +183,177 @@ def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | No
     if state is None or state.fingerprint != _fingerprint(lake):
         return None
     return VectorIndex(place, state)
+
+
+def nearest(
+    table: Lake | str,
+    vector: Sequence[float],
+    k: int = 10,
+    *,
+    scope: str | None = None,
+    option: str | None = None,
+    folder: str | None = None,
+) -> pa.Table:
+    """The rows of a lake whose vectors are most similar to a query, best first.
+
+    The index answers if it is up to date. Otherwise all vectors are compared, and the result is exact.
+
+    Args:
+        table, folder: as for `index`.
+        vector, k, scope, option: as for `VectorIndex.nearest`, which also describes the result.
+
+    Raises:
+        SettingsError: the lake has no table `vectors`.
+        SchemaMismatch: the query has another dimension, is zero or not finite; `k` is below 1.
+    """
+    lake = open_lake(table)
+    if not lake.exists(VECTORS):
+        raise SettingsError(f"{lake.folder} has no table vectors")
+    fingerprint = _fingerprint(lake)
+    if found := _open_index(lake, folder, fingerprint):
+        return found.nearest(vector, k, scope=scope, option=option)
+    return _exact(lake, fingerprint, vector, k, scope, option)
+
+
+def _open_index(lake: Lake, folder: str | None, fingerprint: str) -> VectorIndex | None:
+    """The index if it is up to date; it stays open until the table changes."""
+    if "://" in lake.folder and folder is None:
+        return None
+    place = _place(lake, folder)
+    state = _state(place)
+    if state is None or state.fingerprint != fingerprint or find_spec("usearch") is None:
+        return None
+    key = f"{place} {state.generation} {fingerprint}"
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = VectorIndex(place, state)
+    return _opened[key]
+
+
+@dataclass
+class _Block:
+    """Some rows of a table, and their vectors as rows of a matrix, of length 1 each."""
+
+    rows: pa.Table
+    matrix: NDArray[np.float32]
+    masks: dict[tuple[str | None, str | None], NDArray[np.bool_]] = field(default_factory=dict)
+
+    def mask(self, scope: str | None, option: str | None) -> NDArray[np.bool_]:
+        """The rows that do not match a filter."""
+        import numpy as np
+
+        if (scope, option) not in self.masks:
+            mask = np.zeros(len(self.matrix), bool)
+            for column, value in (("embedding_scope", scope), ("embedding_option", option)):
+                if value is not None:
+                    matching = pc.fill_null(pc.equal(self.rows.column(column), value), False)
+                    mask |= ~np.asarray(matching)
+            self.masks[scope, option] = mask
+        return self.masks[scope, option]
+
+
+#: The lake that was searched last, by its folder and fingerprint: the model, the dimension, and the blocks if
+#: they are kept. And the open index.
+_kept: dict[tuple[str, str], tuple[str, int, list[_Block] | None]] = {}
+_opened: dict[str, VectorIndex] = {}
+
+
+def _exact(
+    lake: Lake,
+    fingerprint: str,
+    vector: Sequence[float],
+    k: int,
+    scope: str | None,
+    option: str | None,
+) -> pa.Table:
+    """The exact nearest rows, by the product of the query with blocks of vectors."""
+    import numpy as np
+
+    key = lake.folder, fingerprint
+    kept = _kept.get(key) if fingerprint else None
+    if kept is None:
+        kept = (*_model_and_dimension(lake), None)
+        _kept.clear()
+    model, dimension, _ = kept
+    query = _query(vector, k, model, dimension)
+    query = query / np.linalg.norm(query)
+    best: list[pa.Table] = []
+    for block in _blocks(lake, key, kept):
+        scores = block.matrix @ query
+        if scope is not None or option is not None:
+            scores[block.mask(scope, option)] = -np.inf
+        count = min(k, len(scores))
+        at = np.argpartition(scores, len(scores) - count)[len(scores) - count :]
+        at = np.sort(at[np.isfinite(scores[at])])
+        similarity = pa.array(np.clip(scores[at].astype(np.float64), -1.0, 1.0))
+        best.append(block.rows.take(pa.array(at)).append_column("similarity", similarity))
+    if not best:
+        empty = ROWS.empty_table().select(list(RESULT_COLUMNS))
+        return empty.append_column("similarity", pa.array([], pa.float64()))
+    merged = pa.concat_tables(best)
+    order = np.argsort(-merged.column("similarity").to_numpy(), kind="stable")[:k]
+    return merged.take(pa.array(order))
+
+
+def _blocks(lake: Lake, key: tuple[str, str], kept: tuple[str, int, list[_Block] | None]) -> Iterator[_Block]:
+    """The comparable rows of the table in blocks, from memory if they are kept."""
+    model, dimension, blocks = kept
+    if blocks is not None:
+        yield from blocks
+        return
+    read: list[_Block] | None = [] if key[1] else None  # a bucket has no fingerprint
+    size = 0
+    for block in _read_blocks(lake, dimension):
+        size += block.matrix.nbytes
+        if read is not None:
+            read.append(block)
+            if size > KEPT_BYTES:
+                read = None
+        yield block
+    if read is not None:
+        _kept[key] = model, dimension, read
+
+
+def _read_blocks(lake: Lake, dimension: int) -> Iterator[_Block]:
+    import numpy as np
+
+    rows: list[pa.RecordBatch] = []
+    matrices: list[NDArray[np.float32]] = []
+
+    def block() -> _Block:
+        joined = _Block(pa.Table.from_batches(rows), np.concatenate(matrices))
+        rows.clear()
+        matrices.clear()
+        return joined
+
+    for batch in lake.batches(VECTORS, [*RESULT_COLUMNS, "vector"]):
+        is_comparable, matrix = _comparable(batch.column("vector"), dimension)
+        at = np.flatnonzero(is_comparable)
+        if not len(at):
+            continue
+        found = matrix if len(at) == len(matrix) else matrix[at]
+        matrices.append(found / np.linalg.norm(found, axis=1, keepdims=True))
+        rows.append(batch.select(list(RESULT_COLUMNS)).take(pa.array(at)))
+        if sum(map(len, matrices)) >= BLOCK_ROWS:
+            yield block()
+    if rows:
+        yield block()
+
+
+def _query(vector: Sequence[float], k: int, model: str, dimension: int) -> NDArray[np.float32]:
+    """The query as an array. Raises SchemaMismatch if it cannot be compared, or `k` is below 1."""
+    import numpy as np
+
+    if k < 1:
+        raise SchemaMismatch(f"k is {k}; it must be at least 1")
+    query = np.asarray(vector, dtype=np.float32)
+    if dimension and query.shape != (dimension,):
+        raise SchemaMismatch(
+            f"the query has {query.size} dimensions, the vectors of {model} have {dimension}"
+        )
+    if not np.isfinite(query).all() or not query.any():
+        raise SchemaMismatch("the query vector is zero or not finite")
+    return query
 
 
 @dataclass

@@ -17,10 +17,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -31,8 +32,8 @@ from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.connection import Connection, cancel_all
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.runtime.batches import Batch
 from tl_data.runtime.concurrency import asked_by
-from tl_data.runtime.pool import outcome_row
 from tl_data.types import VECTOR
 
 
@@ -73,11 +74,11 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
     macros = []
     for f in FUNCTIONS.values():
-        macros.append(_macro(con, f.sql, f.parameters, f.gives, f.is_table, dimension))
-        macros.append(_macro(con, f"try_{f.sql}", f.parameters, f.outcome, False, None))
+        macros.append(_macro(f.sql, f.parameters, f.gives, f.is_table, dimension))
+        macros.append(_macro(f"try_{f.sql}", f.parameters, f.outcome, False, None))
     for t in TABLES.values():
         rows = pa.list_(pa.struct(list(t.schema)))
-        macros.append(_macro(con, t.sql, t.parameters, rows, True, None))
+        macros.append(_macro(t.sql, t.parameters, rows, True, None))
     for kind in kinds:
         for macro in (*macros, *HELPERS):
             con.execute(f"CREATE OR REPLACE {kind} {macro}")
@@ -126,6 +127,7 @@ def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registra
         rows = pa.list_(pa.struct(list(t.schema)))
         _udf(con, registration, f"_{t.sql}", t.parameters, rows, _listing(registration, t))
     _udf(con, registration, "_tl_usage", (), USAGE_ROWS, _usage(registration))
+    _udf(con, registration, "_tl_nearest", NEAREST, NEAREST_ROWS, _nearest)
 
     def marker() -> int:
         return number
@@ -158,6 +160,30 @@ USAGE_ROWS = pa.list_(
     )
 )
 
+#: The arguments and rows of `tl_nearest`; see `vectors.nearest`.
+NEAREST = tuple(
+    Parameter(name, kind, required, None, "")
+    for name, kind, required in (
+        ("lake", pa.string(), True),
+        ("vector", VECTOR, True),
+        ("k", pa.int64(), False),
+        ("scope", pa.string(), False),
+        ("option", pa.string(), False),
+    )
+)
+NEAREST_ROWS = pa.list_(
+    pa.struct(
+        [
+            ("video_id", pa.string()),
+            ("start_sec", pa.float64()),
+            ("end_sec", pa.float64()),
+            ("embedding_scope", pa.string()),
+            ("embedding_option", pa.string()),
+            ("similarity", pa.float64()),
+        ]
+    )
+)
+
 #: The argument that sets the length of a vector.
 DIMENSION = "embedding_dimension"
 
@@ -166,11 +192,14 @@ DIMENSION = "embedding_dimension"
 STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
 #: Macros that have the same names in Spark: the cosine of two vectors (-1 to 1), and a field of JSON text by
-#: its path. `tl_usage()` returns the cost of this process's calls.
+#: its path. `tl_usage()` returns the cost of this process's calls, `tl_nearest()` the similar clips.
 HELPERS = (
     "tl_similarity(a, b) AS CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
     "tl_json(text, path) AS json_extract_string(text, path)",
     f"tl_usage() AS TABLE SELECT unnest(_tl_usage({STATEMENT}), max_depth := 2)",
+    "tl_nearest(lake, vector, k := 10, scope := NULL, option := NULL) AS TABLE SELECT unnest(_tl_nearest("
+    "CAST(lake AS VARCHAR), CAST(vector AS FLOAT[]), CAST(k AS BIGINT), CAST(scope AS VARCHAR), "
+    f"CAST(option AS VARCHAR), {STATEMENT}), max_depth := 2)",
 )
 
 
@@ -183,8 +212,8 @@ def _udf(
     run: Callable[..., pa.Array],
 ) -> None:
     """Register an Arrow UDF whose arguments are those of the function and the id of the statement."""
-    columns = pa.schema([*((p.name, p.type) for p in parameters), ("statement", pa.uint64()), ("out", gives)])
-    *argument_types, result_type = con.from_arrow(columns.empty_table()).types  # the types of DuckDB
+    kinds = [*(p.type for p in parameters), pa.uint64()]
+    argument_types: list[Any] = [duckdb.sqltype(sql_type(kind)) for kind in kinds]
 
     def call(*arrays: Any) -> pa.Array:
         with asked_by(registration):
@@ -198,38 +227,33 @@ def _udf(
     con.create_function(
         name,
         call,
-        list(argument_types),
-        result_type,
+        argument_types,
+        duckdb.sqltype(sql_type(gives)),
         type=PythonUDFType.ARROW,
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=True,
     )
 
 
-def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    names = [p.name for p in parameters]
-    for values in zip(*(column.to_pylist() for column in columns), strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
 def _batch(
     parameters: Sequence[Parameter], columns: Sequence[Any], registration: _Registration
-) -> tuple[list[dict[str, Any]], str]:
+) -> tuple[Batch, str]:
     """The rows of arguments, and the name of the statement for the guard."""
     *arguments, statements = columns
     statement = statements[0].as_py() if len(statements) else None
-    return list(_rows(parameters, arguments)), f"{registration.number}/{statement}"
+    batch = Batch.of([p.name for p in parameters], arguments, len(statements))
+    return batch, f"{registration.number}/{statement}"
 
 
 def _values(registration: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
         connection = registration.connection
-        rows, statement = _batch(f.parameters, columns, registration)
-        with connection.guarded(f, rows, statement) as admission:
-            values = list(connection.values(f, rows, admission=admission))
+        batch, statement = _batch(f.parameters, columns, registration)
+        with connection.guarded(f, batch.rows, statement) as admission:
+            values = list(connection.values(f, batch.rows, admission=admission, positions=batch.positions))
         if registration.dimension is not None and _has_vector(f.gives):
-            _check_lengths(f, rows, values, registration.dimension)
-        return pa.array(values, f.gives)
+            _check_lengths(f, batch.rows, values, registration.dimension)
+        return batch.values(values, f.gives)
 
     return run
 
@@ -259,10 +283,10 @@ def _check_lengths(
 def _outcomes(registration: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
         connection = registration.connection
-        rows, statement = _batch(f.parameters, columns, registration)
-        with connection.guarded(f, rows, statement) as admission:
-            outcomes = connection.map(f, rows, admission=admission)
-            return pa.array([outcome_row(o) for o in outcomes], f.outcome)
+        batch, statement = _batch(f.parameters, columns, registration)
+        with connection.guarded(f, batch.rows, statement) as admission:
+            outcomes = list(connection.map(f, batch.rows, admission=admission))
+        return batch.outcomes(outcomes, f.outcome)
 
     return run
 
@@ -272,16 +296,13 @@ def _listing(registration: _Registration, t: Table) -> Callable[..., pa.Array]:
 
     def run(*columns: Any) -> pa.Array:
         # A listing is read once for equal rows of arguments. There is one row, except in a LATERAL join.
-        listings: dict[str, list[Any]] = {}
+        batch, _ = _batch(t.parameters, columns, registration)
         lists = []
-        rows, _ = _batch(t.parameters, columns, registration)
-        for row in rows:
-            if (key := repr(row)) not in listings:
-                arguments = {n: _api_time(n, v) for n, v in row.items() if v is not None}
-                batches = registration.connection.batches(t, **arguments)
-                listings[key] = [r for batch in batches for r in batch.to_pylist()]
-            lists.append(listings[key])
-        return pa.array(lists, gives)
+        for row in batch.rows:
+            arguments = {n: _api_time(n, v) for n, v in row.items() if v is not None}
+            pages = registration.connection.batches(t, **arguments)
+            lists.append([r for page in pages for r in page.to_pylist()])
+        return batch.values(lists, gives)
 
     return run
 
@@ -302,8 +323,27 @@ def _usage(registration: _Registration) -> Callable[..., pa.Array]:
     return run
 
 
+def _nearest(*columns: Any) -> pa.Array:
+    from tl_data import vectors  # imports more than registering needs
+
+    batch = Batch.of([p.name for p in NEAREST], columns[:-1], len(columns[-1]))
+    lists: list[Any] = []
+    for row in batch.rows:
+        if row["lake"] is None or row["vector"] is None:
+            lists.append(None)
+            continue
+        found = vectors.nearest(
+            row["lake"],
+            row["vector"],
+            10 if row["k"] is None else row["k"],
+            scope=row["scope"],
+            option=row["option"],
+        )
+        lists.append(found.to_pylist())
+    return batch.values(lists, NEAREST_ROWS)
+
+
 def _macro(
-    con: duckdb.DuckDBPyConnection,
     name: str,
     parameters: Sequence[Parameter],
     gives: pa.DataType,
@@ -313,17 +353,17 @@ def _macro(
     """The definition of the macro that calls a UDF: name, arguments and body."""
     declarations = [p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters]
     # The casts accept any argument that converts to the type: a number for text, a DECIMAL, a TIMESTAMP.
-    arguments = [f"CAST({p.name} AS {_type(con, p.type)})" for p in parameters]
+    arguments = [f"CAST({p.name} AS {sql_type(p.type)})" for p in parameters]
     call = f"_{name}({', '.join([*arguments, STATEMENT])})"
     if dimension is not None and _has_vector(gives):
         # DuckDB's distance functions and indexes need arrays of a fixed length.
-        with_length = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+        with_length = f"CAST({call} AS {sql_type(gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
         if dimension_parameter := [p for p in parameters if p.name == DIMENSION]:
             # A type cannot depend on the value of an argument. So the macro has two overloads: without the
             # argument, vectors have the fixed length; with it, they have any length.
             others = [d for d, p in zip(declarations, parameters, strict=True) if p.name != DIMENSION]
             position = sum(p.required for p in parameters)
-            declared = f"{DIMENSION} {_type(con, dimension_parameter[0].type)}"
+            declared = f"{DIMENSION} {sql_type(dimension_parameter[0].type)}"
             with_dimension = [*others[:position], declared, *others[position:]]
             fixed = with_length.replace(f"CAST({DIMENSION} AS", "CAST(NULL AS")
             return f"{name}({', '.join(others)}) AS {fixed}, ({', '.join(with_dimension)}) AS {call}"
@@ -333,15 +373,31 @@ def _macro(
     return f"{name}({', '.join(declarations)}) AS {body}"
 
 
-def _type(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
-    """The name of the DuckDB type to which DuckDB converts an Arrow type."""
-    if kind not in _types:
-        [out] = con.from_arrow(pa.schema([("out", kind)]).empty_table()).types
-        _types[kind] = str(out)
-    return _types[kind]
+@cache
+def sql_type(kind: pa.DataType) -> str:
+    """The name of the DuckDB type to which DuckDB converts an Arrow type.
+
+    `con.from_arrow()` knows it, too, but imports pandas where it is installed, which takes half a second.
+    """
+    if pa.types.is_struct(kind):
+        return "STRUCT(" + ", ".join(f'"{field.name}" {sql_type(field.type)}' for field in kind) + ")"
+    if pa.types.is_list(kind):
+        return f"{sql_type(kind.value_type)}[]"
+    if pa.types.is_timestamp(kind):
+        return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
+    return _TYPES[kind]
 
 
-_types: dict[pa.DataType, str] = {}
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.uint64(): "UBIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.binary(): "BLOB",
+}
 
 
 def _has_vector(gives: pa.DataType) -> bool:

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
 from tl_data.client.base import BaseClient
 from tl_data.client.retry import Repeat, persist
-from tl_data.client.transport import Stream
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed, SettingsError
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, is_bucket, redacted
+
+if TYPE_CHECKING:
+    from tl_data.client.transport import Stream
 
 REDIRECTS = 10  # maximum number of redirects of a request
 PROBE_RETRIES = 2  # maximum number of retries of a probe; few, because a failure affects only one row

@@ -114,6 +114,11 @@ class Transport:
         finally:
             await response.aclose()
 
+    @staticmethod
+    def response(stream: Stream, body: bytes) -> Response:
+        """The complete response of a stream whose body was read."""
+        return Response(stream.status, stream.headers, body)
+
     async def _chunks(self, response: httpx.Response, url: str) -> AsyncIterator[bytes]:
         body = response.aiter_bytes()
 

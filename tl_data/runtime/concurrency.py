@@ -121,6 +121,11 @@ class Loop:
             if close is not None and self._loop is not None:
                 self.run(close(), anyway=True)
 
+    def iterate_chunks(self, chunks: AsyncIterator[list[T]]) -> Iterator[T]:
+        """The items of lists, one by one. Each list crosses the threads once."""
+        for chunk in self.iterate(chunks):
+            yield from chunk
+
     def close(self) -> None:
         """Stop the loop and its thread."""
         with self._lock:

@@ -30,6 +30,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -265,22 +266,34 @@ class Pool:
         name = (group, key)
         return name in self._in_flight or self._cache.has(name, since)
 
-    def map(
+    async def map(
+        self, run: Callable[[K], Awaitable[V]], rows: Iterable[K] | AsyncIterable[K], **options: Any
+    ) -> AsyncGenerator[Outcome, None]:
+        """The outcomes of `chunks`, one by one."""
+        async with aclosing(self.chunks(run, rows, most=1, **options)) as chunks:
+            async for [outcome] in chunks:
+                yield outcome
+
+    def chunks(
         self,
         run: Callable[[K], Awaitable[V]],
         rows: Iterable[K] | AsyncIterable[K],
         *,
+        most: int = 1024,
         group: Hashable = None,
         window: int | None = None,
         length: Callable[[K], float | None] | None = None,
         stop_on_error: bool = False,
         since: float | None = None,
-    ) -> AsyncGenerator[Outcome, None]:
-        """Outcomes in the order of the rows. A failed row does not affect the others.
+    ) -> AsyncGenerator[list[Outcome], None]:
+        """Outcomes in the order of the rows, in lists. A failed row does not affect the others.
+
+        A list has the rows whose outcomes are known when its first one is, so no row waits for a later one.
 
         Args:
             run: makes the call of a row. Equal rows of a group must need the same call.
             rows: hashable; may be infinite. An iterator is read in a thread, because its source may block.
+            most: largest number of outcomes in a list.
             group: rows share a call only if their groups are equal, too. None: `run`.
             window: largest number of rows that are read and not yet returned. None: 32 a slot, at least 256.
             length: estimates the relative duration of a call, in any unit; None if unknown.
@@ -291,7 +304,7 @@ class Pool:
         """
         rows_ahead = window or max(256, 32 * self.concurrency)
         start = time.monotonic() if since is None else since
-        return _Map(self, run, rows, group, rows_ahead, length, stop_on_error, start).outcomes()
+        return _Map(self, run, rows, group, rows_ahead, length, stop_on_error, start).chunks(most)
 
 
 class _Map(Generic[K, V]):
@@ -320,24 +333,35 @@ class _Map(Generic[K, V]):
         self._last: float = inf  # the position of the last row that may start
         self._held = 0  # bytes of answers that wait for an earlier row
 
-    async def outcomes(self) -> AsyncGenerator[Outcome, None]:
+    async def chunks(self, most: int) -> AsyncGenerator[list[Outcome], None]:
+        """The outcomes in lists of at most `most`: those that are known when the first one is."""
         working = [asyncio.create_task(self._read()), asyncio.create_task(self._start_calls())]
         row: _Row[K] | Exception | None = None
+        chunk: list[Outcome] = []
+        failed = False
         try:
-            while (row := await self._order.get()) is not None:
-                if isinstance(row, Exception):
-                    raise row
+            while not failed:
+                if chunk and (len(chunk) == most or self._order.empty()):
+                    returned, chunk = chunk, []
+                    yield returned
+                row = await self._order.get()
+                if not isinstance(row, _Row):
+                    break
+                if chunk and row.work is not None and not row.work.future.done():
+                    returned, chunk = chunk, []
+                    yield returned
                 if row.work is not None:
                     row.work.prefer()
                 outcome = row.outcome or await row.answer()
-                failed = self._stop_on_error and outcome.error is not None
-                if failed:
+                if failed := self._stop_on_error and outcome.error is not None:
                     await self._finish()
                 self._release(row)
-                returned, row = row, None
-                yield outcome if returned.first or returned.outcome else share_outcome(outcome)
-                if failed:
-                    return
+                chunk.append(outcome if row.first or row.outcome else share_outcome(outcome))
+                row = None
+            if chunk:
+                yield chunk
+            if isinstance(row, Exception):
+                raise row
         finally:
             await self._close(working, row)
 

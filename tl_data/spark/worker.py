@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
@@ -26,8 +27,8 @@ from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, TABLES
 from tl_data.guard import Admission, Limits, limits_of
 from tl_data.ledger.models import Call
+from tl_data.runtime.batches import Batch
 from tl_data.runtime.context import call_context
-from tl_data.runtime.pool import outcome_row
 from tl_data.session import Session
 from tl_data.settings import Settings
 from tl_data.spark.statement import STATEMENT_CONF, new_statement, parse_statement
@@ -78,22 +79,22 @@ class Worker:
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The plain form. The first failed row fails the statement; the message has the row and the cause."""
         f, guard = self.function(name), self._stream_guard(name)
-        return _answers(
-            f.parameters,
-            f.gives,
-            batches,
-            lambda rows: self.connection().values(f, rows, admission=guard.admission),
-            guard,
-        )
+        positions = array("q")
+
+        def values(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
+            return self.connection().values(f, rows, admission=guard.admission, positions=positions)
+
+        build = partial(Batch.values, kind=f.gives)
+        return _answers(f.parameters, batches, values, build, guard, positions)
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The `try_` form. The outcome of a failed row has its error."""
         f, guard = self.function(name), self._stream_guard(name)
 
         def attempt(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
-            return map(outcome_row, self.connection().map(f, rows, admission=guard.admission))
+            return self.connection().map(f, rows, admission=guard.admission)
 
-        return _answers(f.parameters, f.outcome, batches, attempt, guard)
+        return _answers(f.parameters, batches, attempt, partial(Batch.outcomes, kind=f.outcome), guard)
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
@@ -105,7 +106,8 @@ class Worker:
                 batches = self.connection().batches(t, **options)
                 yield [record for batch in batches for record in batch.to_pylist()]
 
-        return _answers(t.parameters, pa.list_(pa.struct(list(t.schema))), batches, read)
+        kind = pa.list_(pa.struct(list(t.schema)))
+        return _answers(t.parameters, batches, read, partial(Batch.values, kind=kind))
 
     def _stream_guard(self, name: str) -> _StreamGuard:
         """The guard for one stream of rows."""
@@ -163,40 +165,47 @@ def _shared(name: str, scope: str) -> Callable[..., Any]:
 
 def _answers(
     parameters: Sequence[Parameter],
-    gives: pa.DataType,
     batches: Iterable[Columns],
     answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
+    build: Callable[[Batch, Sequence[Any]], pa.Array],
     guard: _StreamGuard | None = None,
+    positions: array[int] | None = None,
 ) -> Iterator[pa.Array]:
     """Give one array per batch.
 
     The rows of all batches are one stream, so the calls of the next batch begin before the last answer of
     this batch has arrived.
+
+    Args:
+        answer: the answers of distinct rows.
+        build: makes the array of a batch from the answers of its distinct rows.
+        positions: receives the position in the stream of each distinct row, before the row is read.
     """
-    sizes: deque[int] = deque()
+    waiting: deque[Batch] = deque()
     names = [p.name for p in parameters]
 
     def rows() -> Iterator[dict[str, Any]]:
+        read = 0
         for columns in batches:
-            sizes.append(len(columns[0]))
-            batch = [
-                dict(zip(names, values, strict=True))
-                for values in zip(*(column.to_pylist() for column in columns), strict=True)
-            ]
+            batch = Batch.of(names, columns, len(columns[0]))
+            waiting.append(batch)
             if guard is not None:
-                guard.admit(batch)
-            yield from batch
+                guard.admit(batch.rows)
+            if positions is not None:
+                positions.extend(read + position for position in batch.positions)
+            read += len(batch)
+            yield from batch.rows
 
     answers = iter(answer(rows()))
     for first in answers:
-        while not (size := sizes.popleft()):
-            yield pa.array([], gives)
-        array = pa.array([first, *islice(answers, size - 1)], gives)
+        while not len(batch := waiting.popleft()):
+            yield build(batch, [])
+        column = build(batch, [first, *islice(answers, len(batch.rows) - 1)])
         if guard is not None:
             guard.settle()
-        yield array
-    for _ in sizes:
-        yield pa.array([], gives)
+        yield column
+    for batch in waiting:
+        yield build(batch, [])
 
 
 def _conf(name: str) -> str | None:
