@@ -44,7 +44,6 @@ def emulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "private_key": pem.decode(),
         "private_key_id": "1",
         "gcs_base_url": base,
-        "disable_oauth": True,
     }
     (key := tmp_path / "account.json").write_text(json.dumps(account))
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(key))
