@@ -12,6 +12,7 @@ import difflib
 import os
 import re
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
@@ -67,6 +68,7 @@ TASK_BYTES = 2 * GB  # largest file that POST /tasks accepts; assets may be larg
 
 #: Assumed bytes per second of a file of unknown length: 2 Mbit/s, the bit rate of usual videos.
 BYTES_A_SECOND = 250_000
+RECHECK = 10.0  # seconds between two requests for an index that does not exist
 MAX_LISTED = 20_000  # largest number of cached videos of listings
 
 _ID = re.compile(r"[0-9a-f]{24}")
@@ -135,6 +137,7 @@ class Session:
         self._indexes: dict[str, str] = {}  # name of an index -> its id
         self.lengths = Lengths()
         self._creating, self._reading_models = asyncio.Lock(), asyncio.Lock()
+        self._absent_until = 0.0  # `time.monotonic` until which the session's index is taken as absent
         self._tasks_gone = self._assets_gone = False  # whether the server has withdrawn /tasks, /assets
         self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
         client.host_headers  # noqa: B018 - reads the file of headers, so that an invalid one fails here
@@ -578,11 +581,14 @@ class Session:
         return ref
 
     async def _existing_index(self) -> str | None:
-        """The id of the session's index; None if it does not exist."""
-        try:
-            return await self.find_index()
-        except NotFound:
-            return None
+        """The id of the session's index; None if it does not exist, which is looked up every `RECHECK`."""
+        if time.monotonic() < self._absent_until:
+            return self._known_index(self.settings.index)
+        found = None
+        with suppress(NotFound):
+            found = await self.find_index()
+        self._absent_until = 0.0 if found else time.monotonic() + RECHECK
+        return found
 
     async def _ledger_record(self, identity: Identity) -> Json | None:
         """The ledger's record of a video in the session's index; None if there is none. Indexes nothing."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import httpx
 import pytest
 
 import tl_data
@@ -191,3 +192,22 @@ def test_moments_that_do_not_fit_are_refused(library: Library, moments: str) -> 
         tl_data.estimate(
             "filter", [library.urls[0]], '{"condition": "x"}', moments, settings=library.settings
         )
+
+
+def test_an_index_that_does_not_exist_is_not_looked_up_for_each_row(
+    judged: tuple[Settings, Judge], library: Library
+) -> None:
+    """Analyses of URLs need no index; 120 rows are priced."""
+    settings = judged[0].but(index="nowhere", concurrency=4)
+    moments = "[" + ",".join(f'{{"start_sec": {n / 60}, "end_sec": 4}}' for n in range(120)) + "]"
+    before = _requests(settings, "GET /indexes")
+    arguments = '{"condition": "it is priced"}'
+    [row] = tl_data.estimate("filter", [library.urls[0]] * 120, arguments, moments, settings=settings)
+    assert row["calls"] == 120
+    assert _requests(settings, "GET /indexes") - before <= 32, "one per row that is priced at the same time"
+
+
+def _requests(settings: Settings, route: str) -> int:
+    root = str(settings.base_url).removesuffix("/v1.3")
+    counts = httpx.get(f"{root}/_engine/stats").json()["requests"]
+    return sum(counts.get(route, {}).values())
