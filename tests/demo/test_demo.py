@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.demo.conftest import run, running_in
+from tests.support import media
 from tl_data.demo.run import demo_sources
 from tl_data.demo.videos import DemoVideo, Question
 from tl_data.errors import SettingsError
@@ -82,10 +82,10 @@ def _answers(question: Question, video: str, start: float, end: float) -> bool:
     return video == question.video and shared > (end - start) / 2
 
 
-def test_own_videos_and_one_that_is_none(place: Path, videos: list[DemoVideo]) -> None:
+def test_own_videos_and_one_that_is_none(place: Path) -> None:
     own = place / "own videos"
     own.mkdir()
-    shutil.copy(videos[0].path, own / "Führung 1.mp4")
+    media.plain(own).rename(own / "Führung 1.mp4")
     (own / "notes.mp4").write_text("bread, butter\n" * 300)
     done = run(str(own), cwd=place)
     assert done.returncode == 1, done.stderr
