@@ -86,7 +86,7 @@ def test_a_video_has_its_rows_and_no_others(thousand: Served) -> None:
     assert {clip["video_id"] for clip in video["clips"]} == {f"{10:024x}"}
     assert len(video["chapters"]) == 2
     assert video["summaries"][0]["summary"] == "Summary 10."
-    assert video["play"] == {"kind": "file", "reason": ""}
+    assert video["play"] == {"kind": "file", "reason": "", "stream": False}
     assert ask(thousand, "api/video", id="key-10")["id"] == video["id"]
     assert get(thousand, "api/video", id="nobody")[0] == 404
 
