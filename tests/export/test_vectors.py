@@ -16,7 +16,9 @@ from tests.support.export_lake import needs, vector, video, write_vectors, write
 from tests.support.store_server import Faults, http_stores, redis_server
 from tests.support.stores import STORES, Store
 from tl_data.errors import ExportError, SchemaMismatch, SettingsError
-from tl_data.export.runner import Report
+from tl_data.export.runner import Report, sink_of
+from tl_data.export.sink import check_names, parse_target
+from tl_data.export.state import State
 from tl_data.lake.lake import Lake
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the stores' clients are theirs
@@ -177,3 +179,60 @@ def test_a_full_store_ends_the_export_and_the_next_one_goes_on(store: Store, tmp
     assert {r["start_sec"] for r in store.read(tmp_path, "clips").values()} == {
         float(n) for n in range(100, 1500)
     }
+
+
+@each_store
+def test_a_collection_of_an_older_schema_is_refused_or_filled(
+    store: Store, lake: Lake, tmp_path: Path
+) -> None:
+    """Made by an export of fewer columns: no row is lost, and none is written by halves."""
+    _export(lake, store, tmp_path, fields={"link": "url"})
+    before = store.read(tmp_path, "clips")
+    try:
+        report = _export(lake, store, tmp_path)
+    except SchemaMismatch:
+        assert store.read(tmp_path, "clips") == before
+        return
+    assert _counts(report) == (9, 0, 0, 0)
+    assert all(row["title"] for row in store.read(tmp_path, "clips").values())
+
+
+@each_store
+def test_a_killed_export_is_taken_up(store: Store, lake: Lake, tmp_path: Path) -> None:
+    """What was sent and not confirmed is sent again; what the lake lost meanwhile is deleted."""
+    address = store.address(tmp_path)
+    option = "namespace" if store.name == "pinecone" else "collection"
+    target = parse_target(f"{address}{'&' if '?' in address else '?'}{option}=clips")
+    _export(lake, store, tmp_path)
+    ids = sorted(store.read(tmp_path, "clips"))
+    with State(lake.folder, target.identity, "vectors") as state:
+        state.record_sending(ids[:4])  # and killed
+    write_vectors(lake, [("v-news.mp4", 0.0, 10.0, vector(0))])
+    report = _export(lake, store, tmp_path)
+    assert (report.upserted + report.unchanged, report.deleted) == (1, 8)
+    assert len(store.read(tmp_path, "clips")) == 1
+
+
+RESERVED = {
+    "aperturedb": "_ref",
+    "chroma": "chroma:document",
+    "lancedb": "_distance",
+    "milvus": "$meta",
+    "mongodb": "_id",
+    "opensearch": "_source",
+    "elasticsearch": "_source",
+    "pgvector": "ctid",
+    "pinecone": "$eq",
+    "redis": "__score",
+    "weaviate": "_additional",
+    "oracle": "ROWID",
+    "vespa": "my-field",
+}
+
+
+@pytest.mark.parametrize(("tool", "name"), RESERVED.items())
+def test_a_name_that_the_store_reserves_is_refused_before_it_is_opened(tool: str, name: str) -> None:
+    sink = sink_of(tool)
+    with pytest.raises(SettingsError):
+        check_names(sink, [name])
+    check_names(sink, ["start_sec"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,5 +88,6 @@ SINK = Sink(
     extra=EXTRA,
     options=COLLECTION,
     tables=("vectors",),
+    reserved=re.compile(r"_distance|_score|_relevance_score|_rowid|_rowaddr"),
     batch=10_000,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,4 +97,5 @@ SINK = Sink(
         "srv": "true: mongodb+srv",
     },
     tables=("vectors",),
+    reserved=re.compile(r"_id|\$.*"),
 )

@@ -153,4 +153,5 @@ SINK = Sink(
     extra=EXTRA,
     options={"collection": "name of the table; default: tl_vectors"},
     tables=("vectors",),
+    reserved=re.compile(r"(?i)rowid|rownum"),
 )

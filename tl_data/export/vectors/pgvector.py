@@ -5,6 +5,7 @@ Vectors of up to 2,000 dimensions get an HNSW index.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -170,5 +171,6 @@ SINK = Sink(
         "socket": "folder of the server's Unix socket",
     },
     tables=("vectors",),
+    reserved=re.compile(r"(?i)ctid|xmin|xmax|cmin|cmax|tableoid"),
     batch=1000,
 )
