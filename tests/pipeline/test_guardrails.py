@@ -87,7 +87,7 @@ def test_what_waits_for_its_limit_holds_up_nothing_else(
     put: Put, make_job: MakeJob, start_engine: Callable[..., Engine]
 ) -> None:
     """Two tasks in 20 s are allowed, and one call in flight: both are analyzed while the third one waits."""
-    own = start_engine("--allow-private", "--profile", "today")
+    own = start_engine("--allow-private", "--profile", "2025")  # of today, texts wait for their batch
     # The first video takes as long as the models take to load: it must not use up the 20 seconds.
     elsewhere = connect(make_job([], settings={"base_url": own.base_url, "index": "warm"}).load_settings())
     elsewhere.call(FUNCTIONS["index_video"], video=put("warm.mp4"))
@@ -101,8 +101,8 @@ def test_what_waits_for_its_limit_holds_up_nothing_else(
     session = connect(job.load_settings()).session
 
     async def begun() -> dict[str, datetime | None]:
-        listed = session.client.list_indexed_assets(await session.index_id())
-        return {str(asset["_id"]): moment(asset["created_at"]) async for asset in listed}
+        tasks = session.client.list_tasks(index_id=await session.index_id())
+        return {str(task["video_id"]): moment(task["created_at"]) async for task in tasks}
 
     created = connect(job.load_settings()).run(begun())
     last = max(at for at in created.values() if at)
