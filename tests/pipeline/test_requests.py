@@ -148,27 +148,35 @@ def test_a_long_video_is_planned_by_its_windows(of_today: Account, tmp_path: Pat
     assert planned.bill.operations["analyze"].video_minutes == pytest.approx(180, abs=0.2)
 
 
-def test_segments_are_billed_as_estimated(of_today: Account) -> None:
-    """The length, once a definition. Only models of today make segments."""
+SEGMENTS = [{"id": name, "description": f"A {name}", "fields": []} for name in ("shape", "word", "cut")]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "seconds"),
+    [
+        ("segments", {"definitions": json.dumps(SEGMENTS)}, 3 * 4),  # the length, once a definition
+        ("analyze", {"prompt": "What is seen?", "start_sec": 1.0, "end_sec": 3.5}, 2.5),
+        ("segments", {"definitions": json.dumps(SEGMENTS[:2]), "start_sec": 0.0, "end_sec": 2.0}, 2 * 2),
+    ],
+)
+def test_segments_and_windows_are_billed_as_estimated(
+    of_today: Account, name: str, arguments: dict[str, Any], seconds: float
+) -> None:
+    """Only models of today make segments and analyze a window."""
     account = of_today
-    definitions = [
-        {"id": name, "description": f"A {name}", "fields": []} for name in ("shape", "word", "cut")
-    ]
     connection = connect(account.job().load_settings())
     session = connection.session
-    ask = {"video": account.urls[0], "definitions": json.dumps(definitions)}
-    arguments = json.dumps({"definitions": ask["definitions"]})
 
     async def estimated() -> dict[str, Any]:
-        pages = TABLES["estimate"].pages(session, "segments", [ask["video"]], arguments)
+        pages = TABLES["estimate"].pages(session, name, [account.urls[0]], json.dumps(arguments))
         return [row async for page in pages for row in page].pop()
 
     estimate = connection.run(estimated())
     before = account.bill().get("analyze", (0, 0))
-    [found] = connection.map(FUNCTIONS["segments"], [ask])
+    [found] = connection.map(FUNCTIONS[name], [{"video": account.urls[0], **arguments}])
     assert found.error is None
     video_us, calls = account.bill()["analyze"]
-    assert (estimate["calls"], estimate["video_minutes"]) == (1, pytest.approx(3 * 4 / 60))
+    assert (estimate["calls"], estimate["video_minutes"]) == (1, pytest.approx(seconds / 60))
     assert (calls - before[1], (video_us - before[0]) / 60e6) == (1, pytest.approx(estimate["video_minutes"]))
 
 
