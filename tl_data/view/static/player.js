@@ -11,6 +11,8 @@ const REASONS = {
   4: "The browser cannot open the source: it is missing, private or expired, or in a format that the browser cannot play.",
 };
 
+const AUDIO = /\.(mp3|wav|m4a|flac|ogg|opus|aac)$/i;
+
 export class Player {
   constructor(video) {
     this.video = video;
@@ -47,6 +49,10 @@ export class Player {
     const screen = this.screen;
     screen.addEventListener("error", () => {
       if (screen === this.screen) this.openStreamOr(REASONS[screen.error?.code] || REASONS[4]);
+    });
+    // A browser that lacks the codec of the pictures may play the sound alone, without an error.
+    screen.addEventListener("loadeddata", () => {
+      if (screen === this.screen && screen.videoWidth === 0 && !AUDIO.test(this.video.file)) this.openStreamOr(REASONS[3]);
     });
     clear(this.element, screen);
     this.onScreen?.(screen);
