@@ -2,7 +2,7 @@
 
     python docs/img/make.py demo-lake      needs chromium, playwright and Pillow
 
-Two rows are added to a copy of the table `errors`, so that its page has something to show.
+Rows are added to copies of the tables `errors` and `alerts`, so that their pages have something to show.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Literal
 
 import uvicorn
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import ERRORS
+from tl_data.lake.schemas import ALERTS, ERRORS, VIDEOS
 from tl_data.view.app import app
 from tl_data.view.server import open_lake
 
@@ -40,6 +40,19 @@ FAILURES = [
 ]
 
 
+#: Question, file, start, end and words of a clip that a saved question found.
+ALERTED = [
+    ("someone names an emergency", "safety-briefing.mp4", 21.0, 28.0, "In an emergency, call the office."),
+    ("a price is named", "product-launch.mp4", 15.0, 22.0, "The price is nine hundred dollars."),
+]
+
+
+def save(page: Page, name: str) -> None:
+    """Save a picture of the page with 128 colours."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(128, Image.Quantize.MEDIANCUT).save(HERE / f"{name}.png", optimize=True)
+
+
 def main(lake: str) -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         folder = Path(place) / "demo-lake"
@@ -52,6 +65,20 @@ def main(lake: str) -> None:
         server = uvicorn.Server(uvicorn.Config(app(viewer, "t", port), log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
+        alerts = [
+            {
+                "question": question,
+                "content_key": v["content_key"],
+                "video_id": v["video_id"],
+                "url": v["url"],
+            }
+            | {"source_key": v["source_key"], "start_sec": start, "end_sec": end, "confidence": "high"}
+            | {"rank": 1, "transcription": words, "found_at": now}
+            for v in Lake(str(folder)).read(VIDEOS).to_pylist()
+            for question, file, start, end, words in ALERTED
+            if v["url"].endswith(file)
+        ]
+        Lake(str(folder)).table(ALERTS).append(rows_of(ALERTS, alerts))
         tile = next(t for t in viewer.library.tiles() if t["file"] == "safety-briefing.mp4")
         pages = {
             "wall": "#videos&sort=title",
@@ -59,6 +86,7 @@ def main(lake: str) -> None:
             "search": "#search&kind=words&text=two",
             "errors": "#errors",
             "runs": "#runs",
+            "alerts": "#alerts",
         }
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox)
@@ -74,10 +102,7 @@ def main(lake: str) -> None:
                 page.reload()
                 page.wait_for_selector("main :is(.player, .tile, table)")
                 page.wait_for_timeout(1500)
-                picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-                picture.quantize(128, Image.Quantize.MEDIANCUT).save(
-                    HERE / f"{name}-{scheme}.png", optimize=True
-                )
+                save(page, f"{name}-{scheme}")
             context.close()
         browser.close()
         server.should_exit = True

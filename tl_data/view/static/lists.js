@@ -127,7 +127,7 @@ export async function drawAlerts({ main, current }) {
             ["question", (row) => text(row.question, 160)],
             ["moment", (row) => h("a", { href: row.known ? link("video", { video: row.id, t: row.start_sec, play: 1 }) : null }, text(row.title, 100), ` ${clock(row.start_sec)} – ${clock(row.end_sec)}`)],
             ["confidence", (row) => row.confidence || "–"],
-            ["said", (row) => text(row.transcription, 200)],
+            ["transcript", (row) => text(row.transcription, 200)],
             ["when", (row) => date(row.at), "when"],
           ],
           alerts.slice(0, 1000),
