@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ import tl_data.functions  # noqa: F401 - fills the registry
 from tests.support.library import Library
 from tl_data import catalog
 from tl_data.cli.main import SECTIONS, assembled, exit_code
+from tl_data.cli.output import commands_of
 from tl_data.connection import connect
 from tl_data.pipeline.job import Job
 
@@ -84,10 +86,32 @@ def test_completion_of_commands_and_options(shell: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("record", catalog.records(), ids=lambda r: r.name)
 def test_every_command_has_help_with_its_arguments(record: catalog.Function | catalog.Table) -> None:
-    said = run(record.name.replace("_", "-"), "--help")
-    assert said.returncode == 0
+    command = assembled().commands[record.name.replace("_", "-")]
+    text = command.get_help(click.Context(command))
     for p in record.parameters:
-        assert (p.name.upper() if p.required else f"--{p.name.replace('_', '-')}") in said.stdout
+        assert (p.name.upper() if p.required else f"--{p.name.replace('_', '-')}") in text
+
+
+def test_every_command_has_an_example_that_it_understands() -> None:
+    """The words of each example are parsed by the command itself."""
+    commands = commands_of(assembled())
+    assert len(commands) > 45
+    for name, command in commands:
+        text = command.get_help(click.Context(command))
+        found = re.search(r"Examples?:\n((?:  .*\n?)+)", text)
+        assert found, name
+        line = found[1].splitlines()[0].strip()
+        words = shlex.split(line.partition(" > ")[0].partition(" < ")[0])
+        assert words[0] == "tl-data", name
+        if isinstance(command, click.Group) or name in ("serve", "sql"):
+            continue  # a group stands for its commands; the engine and the shell read their own words
+        command.make_context(name, words[1 + len(name.split()) :], resilient_parsing=False)
+
+
+def test_help_of_a_command_is_printed() -> None:
+    shown = run("classify", "--help")
+    assert shown.returncode == 0
+    assert "tl-data classify https://example.com/tour.mp4 cooking sport news" in shown.stdout
 
 
 def test_a_search_as_table_json_csv_and_parquet(library: Library, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ The exit codes are those of `errors.ExitCode`.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from click.shell_completion import get_completion_class
 
 from tl_data._version import __version__
 from tl_data.catalog import Function, Parameter, Table
-from tl_data.cli.output import echo, output_options, show
+from tl_data.cli.output import commands_of, echo, output_options, show
 from tl_data.errors import ExitCode, MissingExtra, SchemaMismatch, SettingsError, TLDataError
 from tl_data.functions import FUNCTIONS, TABLES
 
@@ -35,6 +36,37 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("doctor", "ledger", "lake", "remove", "completion", "docs"),
     ),
 )
+
+
+#: Command -> the example below its help. The examples of functions and listings come from the catalog.
+EXAMPLES = {
+    "collect": "collect nightly.toml",
+    "completion": "completion bash > ~/.local/share/bash-completion/completions/tl-data",
+    "demo": "demo 'videos/*.mp4'",
+    "docs": "docs --check",
+    "doctor": "doctor --json",
+    "export": "export lake 'lancedb://./store?collection=clips'",
+    "init": "init nightly.toml",
+    "lake": "lake migrate lake",
+    "lake migrate": "lake migrate lake",
+    "ledger": "ledger ls --state failed",
+    "ledger export": "ledger export --parquet ledger.parquet",
+    "ledger forget": "ledger forget https://example.com/tour.mp4",
+    "ledger ls": "ledger ls --state failed",
+    "ledger show": "ledger show https://example.com/tour.mp4",
+    "models": "models list",
+    "models list": "models list",
+    "models pull": "models pull whisper-small",
+    "plan": "plan nightly.toml --limit 100",
+    "reindex": "reindex --dry-run",
+    "remove": "remove https://example.com/tour.mp4 --job nightly.toml --platform",
+    "run": "run nightly.toml --limit 10",
+    "serve": "serve --port 8000 --profile today",
+    "sql": "sql \"SELECT * FROM tl_search('demo', 'a red object')\"",
+    "status": "status nightly.toml",
+    "submit": "submit nightly.toml",
+    "view": "view nightly.toml --no-open",
+}
 
 
 class _CommandLine(click.Group):
@@ -148,6 +180,19 @@ def _table_command(t: Table) -> click.Command:
     return _command(t, run)
 
 
+def _words(record: Function | Table) -> str:
+    """The words of an example call of a function or listing."""
+    required = [p.name for p in record.parameters if p.required]
+    words = [record.name.replace("_", "-")]
+    for name in required:
+        value = record.example[name]
+        words += map(str, value) if isinstance(value, list) else [str(value)]
+    for name, value in record.example.items():
+        if name not in required:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
 def _command(record: Function | Table, run: Callable[..., None]) -> click.Command:
     command = click.Command(
         record.name.replace("_", "-"),
@@ -155,6 +200,7 @@ def _command(record: Function | Table, run: Callable[..., None]) -> click.Comman
         params=_parameters(record.parameters),
         help=_help(record),
         short_help=record.doc,
+        epilog=_example(_words(record)),
     )
     return output_options(command)
 
@@ -228,6 +274,13 @@ def _assemble() -> None:
 
     for command in (*COMMANDS, export, models, sql, view):
         cli.add_command(command)
+    for name, command in commands_of(cli):
+        if name in EXAMPLES and "Example" not in (command.help or ""):
+            command.epilog = _example(EXAMPLES[name])
+
+
+def _example(words: str) -> str:
+    return f"\b\nExample:\n  tl-data {words}"
 
 
 def main() -> None:

@@ -197,3 +197,13 @@ def json_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return float(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def commands_of(group: click.Group, parents: tuple[str, ...] = ()) -> list[tuple[str, click.Command]]:
+    """The commands of a group and of its subgroups, with their full names."""
+    commands: list[tuple[str, click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        commands.append((" ".join((*parents, name)), command))
+        if isinstance(command, click.Group):
+            commands += commands_of(command, (*parents, name))
+    return commands

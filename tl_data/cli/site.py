@@ -8,6 +8,7 @@ import inspect
 import click
 
 from tl_data import errors as tree
+from tl_data.cli.output import commands_of
 from tl_data.cli.reference import http_page, job_page
 from tl_data.lake.schemas import TABLES
 from tl_data.settings import Settings
@@ -120,7 +121,7 @@ def _commands(cli: click.Group) -> str:
         "| command | what it does |",
         "| --- | --- |",
     ]
-    for name, command in _commands_of(cli, ()):
+    for name, command in commands_of(cli):
         lines.append(f"| `tl-data {name}` | {command.get_short_help_str(200)} |")
     lines += [
         "",
@@ -135,13 +136,3 @@ def _commands(cli: click.Group) -> str:
         "| 130 | interrupted; finished videos are in the tables | run it again |",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _commands_of(group: click.Group, parents: tuple[str, ...]) -> list[tuple[str, click.Command]]:
-    """The commands of a group and of its subgroups, with their full names."""
-    commands: list[tuple[str, click.Command]] = []
-    for name, command in sorted(group.commands.items()):
-        commands.append((" ".join((*parents, name)), command))
-        if isinstance(command, click.Group):
-            commands += _commands_of(command, (*parents, name))
-    return commands

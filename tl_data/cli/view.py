@@ -17,9 +17,6 @@ def view(place: str | None, port: int, open_browser: bool, media: str | None) ->
 
     \b
     LAKE: a folder or bucket with the tables of a job, or a job file [default: tl-job.toml, lake, demo-lake]
-
-    \b
-    Example: tl-data view demo-lake
     """
     from tl_data.view.server import open_lake, serve
 
