@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from tl_data.local.perception.decode import Picture, tolerated_gap
 from tl_data.local.perception.evidence import Clip, Confidences, Evidence, ModelFailed, NotVideo, Probe, Span
 from tl_data.local.perception.vision import colors, descriptors, motion, objects, ocr, shots
 from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbers
+
+log = logging.getLogger("tl_data.local")
 
 T = TypeVar("T")
 Progress = Callable[[float], None]  # called with the share that is done, 0..1
@@ -200,8 +203,9 @@ class _FrameAnalyzer:
     def _recognise(self, object_models: objects.ObjectModels, frame: decode.DecodedFrame) -> None:
         try:
             result = object_models.detect(frame.time, frame.picture(decode.LARGE))
-        except (RuntimeError, ValueError, cv2.error):  # the model fails on this frame only
+        except (RuntimeError, ValueError, cv2.error) as error:  # the model fails on this frame only
             self._failures += 1
+            log.warning("a model failed on the frame at %.2f s, which is skipped: %s", frame.time, error)
             return
         self._pending.frames.append((frame.time, result))
 
