@@ -6,7 +6,8 @@ Makes a minute of 720p at 30 frames a second with speech, screen text and motion
 nothing else, then looked at by a worker as in the engine: wall time and CPU time over the time of the
 video. --minutes repeats the minute (its packets, not encoded anew). --hour looks at an hour of it, and
 --two-hours at two hours in 1080p, for memory; --queue looks at so many short videos, two at a time, and
-prints how busy the cores were. `--json FILE` keeps the figures.
+prints how busy the cores were. --no-detector leaves the detector out. The start of the engine is measured
+until it answers. `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import asyncio
 import json
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ import av
 
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
+from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.worker_pool import WorkerPool, _resident_bytes
 
@@ -84,21 +89,59 @@ def decode(path: Path) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def look(paths: list[Path], workers: int, folder: Path) -> tuple[list[Evidence], dict[str, float]]:
-    """What was seen, and the seconds, seconds of CPU and most megabytes of one worker."""
+def start(folder: Path) -> dict[str, float]:
+    """Seconds until the engine answers, and its seconds of CPU and megabytes by then."""
+    home = folder / "engine"
+    (home / "engine.json").unlink(missing_ok=True)
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
+    engine = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (home / "engine.json").is_file():
+            if engine.poll() is not None:
+                raise SystemExit("the engine does not start")
+            time.sleep(0.01)
+        base_url = json.loads((home / "engine.json").read_text())["base_url"]
+        key = (home / "engine.key").read_text().strip() if (home / "engine.key").is_file() else ""
+        request = urllib.request.Request(f"{base_url}/indexes", headers={"x-api-key": key})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+        wall = time.perf_counter() - began
+        fields = Path(f"/proc/{engine.pid}/stat").read_text().rpartition(")")[2].split()
+        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        megabytes = int(Path(f"/proc/{engine.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+    finally:
+        engine.terminate()
+        engine.wait()
+    print(f"start: {wall:.1f} s until it answers, CPU {cpu:.1f} s; {megabytes:.0f} MB; load {_load():.1f}")
+    return {"wall_s": wall, "cpu_s": cpu, "megabytes": megabytes}
+
+
+def look(
+    paths: list[Path], workers: int, folder: Path, detector: bool = True
+) -> tuple[list[Evidence], dict[str, float]]:
+    """What was seen, and the seconds, seconds of CPU and most megabytes of one worker and of its ears."""
 
     async def run() -> tuple[list[Evidence], dict[str, float]]:
-        pool = WorkerPool(workers, megabytes=MEGABYTES, stall_seconds=600)
+        pool = WorkerPool(workers, megabytes=MEGABYTES, stall_seconds=600, tiers=Tiers(detector=detector))
         try:
             await asyncio.gather(*(pool.analyze(paths[0], folder / f"warm-{n}") for n in range(workers)))
-            most = 0
+            most = ears = 0
             began, cpu = time.perf_counter(), _cpu(pool)
             jobs = asyncio.gather(*(pool.analyze(path, folder / str(n)) for n, path in enumerate(paths)))
             while not jobs.done():
                 await asyncio.wait([jobs], timeout=0.2)
-                most = max([most, *(_resident_bytes(worker.process.pid) for worker in pool._all)])
+                for worker in pool._all:
+                    both, children = _resident_bytes(worker.process.pid), _children(worker.process.pid)
+                    hearing = sum(_own_bytes(child) for child in children)
+                    most, ears = max(most, both - hearing), max(ears, hearing)
             taken = time.perf_counter() - began
-            return await jobs, {"wall_s": taken, "cpu_s": _cpu(pool) - cpu, "megabytes": most / 2**20}
+            return await jobs, {
+                "wall_s": taken,
+                "cpu_s": _cpu(pool) - cpu,
+                "megabytes": most / 2**20,
+                "speech_megabytes": ears / 2**20,
+            }
         finally:
             await pool.aclose()
 
@@ -109,19 +152,27 @@ def _cpu(pool: WorkerPool) -> float:
     """Seconds of CPU that the workers and their ears have taken."""
     ticks = 0
     for worker in pool._all:
-        pid = worker.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (str(pid), *children):
+        for one in (str(worker.process.pid), *_children(worker.process.pid)):
             fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def report(name: str, path: Path, folder: Path) -> dict[str, Any]:
+def _children(pid: int) -> list[str]:
+    """The processes that a worker started: the one that hears."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def _own_bytes(pid: str) -> int:
+    """Bytes of memory of one process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def report(name: str, path: Path, folder: Path, detector: bool = True) -> dict[str, Any]:
     """Decode a file, look at it, print and give the figures."""
     began = _load()
     plain, plain_cpu = decode(path)
-    (evidence,), figures = look([path], 1, folder)
+    (evidence,), figures = look([path], 1, folder, detector)
     seconds = evidence.probe.duration_sec
     figures |= {
         "video_s": seconds, "decode_s": plain, "decode_cpu_s": plain_cpu, "load": began,
@@ -133,7 +184,8 @@ def report(name: str, path: Path, folder: Path) -> dict[str, Any]:
         f"{len(evidence.shown)} lines; load before {began:.1f}\n"
         f"  decoding   {plain / seconds:6.3f} of the video's time, CPU {plain_cpu / seconds:6.3f}\n"
         f"  looking    {figures['wall_s'] / seconds:6.3f} of the video's time, CPU "
-        f"{figures['cpu_s'] / seconds:6.3f}; at most {figures['megabytes']:.0f} MB"
+        f"{figures['cpu_s'] / seconds:6.3f}; at most {figures['megabytes']:.0f} MB, "
+        f"hearing {figures['speech_megabytes']:.0f} MB"
     )
     return figures
 
@@ -161,12 +213,14 @@ def main() -> None:
     parser.add_argument("--hour", action="store_true")
     parser.add_argument("--two-hours", action="store_true")
     parser.add_argument("--queue", type=int, default=0)
+    parser.add_argument("--no-detector", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     seen = given.folder / "seen"
     one = minute(given.folder / "720p.mp4", 1280, 720)
-    figures = {"720p": report("720p", repeated(one, given.minutes), seen)}
+    figures: dict[str, Any] = {"start": start(given.folder)}
+    figures["720p"] = report("720p", repeated(one, given.minutes), seen, not given.no_detector)
     if given.hour:
         figures["hour"] = report("an hour", repeated(one, 60), seen)
     if given.two_hours:
