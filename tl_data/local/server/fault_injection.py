@@ -1,4 +1,4 @@
-"""Middleware that injects faults, and an HTTP protocol class that lets it reset or close connections.
+"""Middleware that injects faults, and the HTTP protocol class by which it resets or closes connections.
 
 The class also limits the number of connections and the time in which a request must arrive.
 """
@@ -44,7 +44,7 @@ class TrackedConnection(H11Protocol):
     body_seconds = 60.0
     _deadline: asyncio.TimerHandle | None = None
     _body_timer: asyncio.TimerHandle | None = None
-    _body_at = 0.0  # when a part of the body arrived last
+    _body_at = 0.0  # loop time at which the latest part of the body arrived
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
