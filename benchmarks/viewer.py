@@ -17,11 +17,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import uvicorn
 from playwright.sync_api import Page, sync_playwright
 
 from tests.view.conftest import make_lake, make_video
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CLIPS, VIDEOS
 from tl_data.view.app import Viewer, app
+from tl_data.view.library import Library, Query
 from tl_data.view.snapshot import LakeFolder
 
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
@@ -106,6 +112,52 @@ def main() -> None:
             )
             server.should_exit = True
         browser.close()
+        million(Path(place) / "million")
+
+
+def million(folder: Path) -> None:
+    """A lake of a million clips without a browser. The peer is reading the table of clips alone."""
+    videos, each = 10_000, 100
+    ids = [f"{n:024x}" for n in range(videos)]
+    lake = Lake(str(folder))
+    rows = [
+        {"source_key": f"k{n}", "url": f"/v/{n}.mp4", "video_id": ids[n], "status": "ready"}
+        for n in range(videos)
+    ]
+    lake.table(VIDEOS).append(rows_of(VIDEOS, rows))
+    starts = np.tile(np.arange(each) * 5.0, videos)
+    columns: dict[str, Any] = {
+        "video_id": np.repeat(np.array(ids), each),
+        "clip_number": np.tile(np.arange(each), videos),
+        "start_sec": starts,
+        "end_sec": starts + 5,
+        "transcription": [f"number {n} is open" if n % 10 == 0 else None for n in range(len(starts))],
+    }
+    arrays = [
+        pa.array(columns[f.name]).cast(f.type) if f.name in columns else pa.nulls(len(starts), f.type)
+        for f in CLIPS.schema
+    ]
+    lake.table(CLIPS).append(pa.table(arrays, schema=CLIPS.schema))
+    started = time.perf_counter()
+    lake.read(CLIPS)
+    peer = time.perf_counter() - started
+    library = Library(LakeFolder(str(folder)))
+    times = []
+    for act in (
+        library.lake.snapshot,
+        lambda: library.page(Query()),
+        lambda: library.page(Query(text="number 500000 ")),
+        lambda: library.words("number 500000 ", 120),
+        lambda: library.video(ids[5000]),
+    ):
+        started = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - started)
+    opened, first, filtered, searched, video = times
+    print(
+        f"1,000,000 clips: opened in {opened:.2f} s (the table alone: {peer:.2f} s), page {first:.2f} s, "
+        f"filter by a text {filtered:.2f} s, search {searched:.2f} s, one video {video * 1000:.1f} ms"
+    )
 
 
 if __name__ == "__main__":

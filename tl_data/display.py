@@ -161,7 +161,9 @@ def show(rows: Any, lake: str | None = None) -> Shown:
     for at, row in enumerate(first):
         source, frames = in_lake.get(str(row.get("video_id")), (None, []))
         second = row.get("start_sec", row.get("sec")) or 0.0
-        picture = _picture(source or row.get("url") or row.get("path"), frames, float(second))
+        end = float(row.get("end_sec") or second)
+        within = [frame for frame in frames if second <= frame[0] < end]  # not a picture of the clip before
+        picture = _picture(source or row.get("url") or row.get("path"), within or frames, float(second))
         if picture:
             pictures[at] = picture
     return Shown(first, pictures, total)

@@ -11,7 +11,7 @@ import pytest
 
 import tl_data
 from tests.view.conftest import EVIL, make_lake
-from tl_data.display import MOST, Rows
+from tl_data.display import MAX_ROWS, Rows
 from tl_data.lake.base import rows_of
 from tl_data.lake.schemas import FRAMES
 from tl_data.media.frames import frames_of
@@ -27,7 +27,9 @@ def test_pictures_of_a_lake_stand_at_their_moment(tmp_path: Path, video: Path) -
     lake.table(FRAMES).append(rows_of(FRAMES, [{"video_id": f"{1:024x}", **f} for f in frames]))
     shown = tl_data.show(hits(3), lake=str(tmp_path))
     assert list(shown.pictures) == [1]
-    assert shown.pictures[1] == min(frames, key=lambda f: abs(f["sec"] - 5.0))["jpeg"]
+    first_within = next(f for f in frames if 5.0 <= f["sec"] < 10.0)
+    assert first_within != min(frames, key=lambda f: abs(f["sec"] - 5.0))  # that is of the clip before
+    assert shown.pictures[1] == first_within["jpeg"]
     html = shown._repr_html_()
     assert html.count("data:image/jpeg") == 1
     assert "0:05 – 0:10" in html
@@ -63,7 +65,7 @@ def test_texts_do_not_act() -> None:
 
 def test_at_most_twenty() -> None:
     shown = tl_data.show(hits(500))
-    assert len(shown.rows) == MOST
+    assert len(shown.rows) == MAX_ROWS
     assert "480 more" in shown._repr_html_()
     assert "480 more" in repr(shown)
 
