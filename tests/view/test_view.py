@@ -349,6 +349,7 @@ def test_long_and_right_to_left_titles_are_kept_whole(tmp_path: Path, video: Pat
     ("query", "shown"),
     [
         ({"kind": "words", "text": "number 990 is"}, f"{990:024x}"),
+        ({"kind": "words", "text": f"Sign {20:024x}"}, f"{20:024x}"),  # words on the screen
         ({"kind": "words", "text": 'it\'s """open""" \\ here'}, "0 rows"),
         ({"kind": "errors"}, "bad-1"),
         ({"kind": "similar", "video": f"{3:024x}", "start": 12.0}, f"{3:024x}"),

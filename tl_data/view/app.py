@@ -237,7 +237,12 @@ def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
     arguments = {name: query[name] for name in ("text", "video") if name in query}
     index = viewer.settings.index if viewer.settings else "tl_data"
     return snippets(
-        viewer.place, query.get("kind", "video"), **arguments, start=float(query.get("start", 0)), index=index
+        viewer.place,
+        query.get("kind", "video"),
+        **arguments,
+        start=float(query.get("start", 0)),
+        index=index,
+        tables=[name for name, count in viewer.lake.snapshot().counts.items() if count],
     )
 
 

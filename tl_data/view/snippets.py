@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from tl_data.catalog import literal
+
+#: The tables and columns that a search by words reads.
+SEARCHED = (
+    ("clips", "transcription"),
+    ("chapters", "title"),
+    ("chapters", "summary"),
+    ("highlights", "highlight"),
+    ("highlights", "summary"),
+    ("annotations", "label"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,14 @@ class Place:
 
 
 def snippets(
-    place: Place, kind: str, *, text: str = "", video: str = "", start: float = 0.0, index: str = "tl_data"
+    place: Place,
+    kind: str,
+    *,
+    text: str = "",
+    video: str = "",
+    start: float = 0.0,
+    index: str = "tl_data",
+    tables: Collection[str] = (),
 ) -> dict[str, str]:
     """The code that returns the content of a page, by name: `DuckDB`, `Spark` and `Python`.
 
@@ -37,16 +54,19 @@ def snippets(
         video: id of the shown video, or of the video of the compared clip.
         start: start of that clip in seconds.
         index: name or id of the searched index.
+        tables: the tables of the lake that have rows.
     """
 
     def sql(table: Callable[[str], str]) -> str:
         text_literal, cosine = literal(text), "tl_similarity(v.vector, q.vector) AS similarity"
         nearest = "ORDER BY similarity DESC\nLIMIT 24"
         if kind == "words":
-            return (
-                "SELECT c.video_id, c.start_sec, c.end_sec, c.transcription\n"
-                f"FROM {table('clips')} c\n"
-                f"WHERE contains(lower(c.transcription), lower({text_literal}))"
+            return "\nUNION ALL\n".join(
+                f"SELECT c.video_id, c.start_sec, c.end_sec, c.{column} AS text\n"
+                f"FROM {table(name)} c\n"
+                f"WHERE contains(lower(c.{column}), lower({text_literal}))"
+                for name, column in SEARCHED
+                if name == "clips" or name in tables
             )
         if kind == "index":
             return f"SELECT * FROM tl_search({literal(index)}, {text_literal}, max_hits => 24)"
