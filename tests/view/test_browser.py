@@ -77,15 +77,24 @@ def wait_until(page: Page, condition: str, seconds: float = 20.0) -> None:
 
 
 def seeked(page: Page, act: Callable[[], object]) -> float:
-    """Where the player stood when the seek that an act began had ended, and that it plays then."""
+    """Where the player stood when the seek that an act began had ended, and that it plays then.
+
+    The rate of the player is 0 meanwhile, because on a busy machine it would play on before it is asked.
+    """
     page.evaluate(
-        "document.querySelector('.player video').addEventListener("
-        "'seeked', e => { window.seekedTo = e.target.currentTime; }, { once: true })"
+        "(v => { v.playbackRate = 0;"
+        " v.addEventListener('seeked', () => { window.seekEnded = true; }, { once: true }); })"
+        "(document.querySelector('.player video'))"
     )
     act()
-    wait_until(page, "window.seekedTo !== undefined")
+    wait_until(page, "window.seekEnded === true")
     wait_playing(page)
-    return float(page.evaluate("(t => { delete window.seekedTo; return t; })(window.seekedTo)"))
+    position = time_of(page)
+    page.evaluate(
+        "(v => { delete window.seekEnded; v.playbackRate = 1; })(document.querySelector('.player video'))"
+    )
+    wait_until(page, f"document.querySelector('.player video').currentTime > {position}")
+    return position
 
 
 def wait_playing(page: Page) -> None:
