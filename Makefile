@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV ?= uv
 VIDEOS ?=
 ARGS ?=
-BENCH ?= $(filter-out benchmarks/engine_% benchmarks/films.py,$(sort $(wildcard benchmarks/*.py)))
+BENCH ?=
 
 DEMO := .venv
 DEV := .venv-dev
@@ -41,7 +41,7 @@ help:
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make docs     the site, in build/site       make pictures  the pictures in docs/img, from demo-lake'
 	@echo 'make format   let ruff put right what it can'
-	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
+	@echo 'make bench    one table of measurements for the documents     make bench BENCH=benchmarks/limiter.py another script'
 	@echo 'make bench-engine  how well the embedded engine finds, how fast it looks and searches (an hour or more)'
 	@echo '              make bench-engine CLIPS=50000 REAL=folder PICTURES=folder: a smaller index, and real footage'
 	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
@@ -153,8 +153,13 @@ format: $(DEV)/ready
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
+# One table, written into docs/benchmarks.md; with BENCH= scripts run one by one instead.
 bench: $(DEV)/ready
-	@set -e; for script in $(BENCH); do echo "== $$script"; $(DEV)/bin/python $$script $(ARGS); done
+ifneq ($(BENCH),)
+	@set -e; for script in $(BENCH); do echo "== $$script"; PYTHONPATH=. $(DEV)/bin/python $$script $(ARGS); done
+else
+	@PYTHONPATH=. $(DEV)/bin/python benchmarks/table.py --write $(ARGS)
+endif
 
 CLIPS ?= 1000000
 REAL ?=

@@ -282,7 +282,7 @@ class _Group:
         """The length of a pause that began at this time. New tasks are polled soon: some end at once."""
         count, interval = len(self._waiters), self._settings.poll_interval
         soon = min(interval, FIRST_POLL * max(count, self._coming.videos))
-        if count <= FEW:
+        if count <= FEW or self._settings.embedded:  # requests to the embedded engine cost nothing
             age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
             return max(soon, min(interval, age_of_newest / 5))
         longest = min(LONGEST_PAUSE, interval * count / FEW)
