@@ -38,7 +38,9 @@ def profile() -> str:
 @pytest.fixture
 def shared_engine(request: pytest.FixtureRequest, profile: str) -> Engine:
     """The engine that all tests of this kind of account share."""
-    engine: Engine = request.getfixturevalue({"today": "today", "2025": "account_2025"}[profile])
+    engine: Engine = request.getfixturevalue(
+        {"today": "today", "2025": "account_2025", "lenient": "engine"}[profile]
+    )
     return engine
 
 

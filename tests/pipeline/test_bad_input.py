@@ -118,6 +118,7 @@ def test_good_rows_finish_and_bad_ones_say_why(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("profile", ["lenient"])  # the engine as people use it without a key
 def test_a_plan_names_what_the_service_would_refuse(
     files: OddServer, make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
