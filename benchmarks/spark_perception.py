@@ -90,10 +90,10 @@ def measure(executors: int, folder: str, files: list[str]) -> dict[str, Any]:
     spark.stop()
     return {
         "executors": executors,
-        "videos": report.analysed,
+        "videos": report.analyzed,
         "failed": report.failed,
         "seconds": round(passed, 1),
-        "videos_per_minute": round(report.analysed / passed * 60, 2),
+        "videos_per_minute": round(report.analyzed / passed * 60, 2),
         "times_real_time": round(report.minutes * 60 / passed, 2),
         "cpu_seconds_per_video_second": round(
             (sum(seconds for _, seconds in seen.values()) - warmed) / (report.minutes * 60), 3
