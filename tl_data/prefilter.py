@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import math
 import weakref
+from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from statistics import NormalDist, fmean, stdev
@@ -127,6 +128,7 @@ class Prefilter:
         self._vector: list[float] | None = None
         self._embedding = asyncio.Lock()
         self._asked = 0  # running calls whose answers belong to the sample
+        self._sampled: set[bytes] = set()  # digests of the vectors in the sample: quotes repeat clips
         self._changed = asyncio.Event()
 
     async def vector(self) -> list[float]:
@@ -135,7 +137,7 @@ class Prefilter:
             if self._vector is None:
                 session = self._session
                 digest = hashlib.sha256(self._condition.encode()).hexdigest()
-                call = Call("embed_text", digest, model=session.embed_model)
+                call = Call("embed_text", digest, model=session.vectors_by)
 
                 async def embed() -> dict[str, list[float]]:
                     return {"vector": await FUNCTIONS["embed_text"].run(session, self._condition)}
@@ -170,11 +172,18 @@ class Prefilter:
                 return await ask()
             current().model = f"{self._session.vectors_by} (similarity)"
             return decided
+        digest = hashlib.sha256(array("d", vector).tobytes()).digest()
+        if digest in self._sampled:  # each clip counts once
+            return await ask()
         self._asked += 1
+        self._sampled.add(digest)
         try:
             answer = await ask()
             calibration.add(similarity, answer is True)  # a clip that is not decidable is not selected either
             return answer
+        except BaseException:
+            self._sampled.discard(digest)
+            raise
         finally:
             self._asked -= 1
             self._changed.set()

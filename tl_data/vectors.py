@@ -224,10 +224,12 @@ def _open_index(lake: Lake, folder: str | None, fingerprint: str) -> VectorIndex
     if state is None or state.fingerprint != fingerprint or find_spec("usearch") is None:
         return None
     key = f"{place} {state.generation} {fingerprint}"
-    if key not in _opened:
+    opened = _opened.get(key)
+    if opened is None:
+        opened = VectorIndex(place, state)
         _opened.clear()
-        _opened[key] = VectorIndex(place, state)
-    return _opened[key]
+        _opened[key] = opened
+    return opened  # not read from the dict again: another thread may have cleared it
 
 
 @dataclass

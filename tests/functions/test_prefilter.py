@@ -18,7 +18,7 @@ from tests.support.llm_server import MODEL, Judge, decided
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
-from tl_data.prefilter import LEAST, STEP, Calibration, cosine, thresholds_of
+from tl_data.prefilter import LEAST, STEP, Calibration, Prefilter, cosine, thresholds_of
 from tl_data.settings import Settings
 
 CONDITION = "a soup is cooked"
@@ -157,6 +157,23 @@ def test_calls_are_saved_and_both_prices_are_shown(
     assert price > 0
 
 
+def test_a_clip_counts_once_in_the_sample(judged: tuple[Settings, Judge]) -> None:
+    connection = connect(judged[0].but(prefilter_sample=5))
+    prefilter = Prefilter(connection.session, CONDITION)
+
+    async def say(answer: bool) -> bool:
+        return answer
+
+    async def answers() -> list[int]:
+        condition, counts = await prefilter.vector(), []
+        for vector, answer in ((condition, True), (condition, True), ([-x for x in condition], False)):
+            assert await prefilter.answer(vector, lambda answer=answer: say(answer)) is answer
+            counts.append(prefilter.calibration.answers)
+        return counts
+
+    assert connection.run(answers()) == [1, 1, 2]
+
+
 def test_the_guard_counts_the_upper_bound(
     judged: tuple[Settings, Judge], clips: duckdb.DuckDBPyConnection
 ) -> None:
@@ -186,7 +203,7 @@ def test_a_vector_of_another_model_is_refused_and_a_zero_one_is_asked(
     assert len(judged[1].asked) == asked + 1
 
 
-@pytest.mark.parametrize("moments", ["{}", "[1]", "[]", "no", "[{}, {}]"])
+@pytest.mark.parametrize("moments", ["{}", "[1]", "[]", "no", "[{}, {}]", '[{"start": 6}]'])
 def test_moments_that_do_not_fit_are_refused(library: Library, moments: str) -> None:
     with pytest.raises(SchemaMismatch):
         tl_data.estimate(

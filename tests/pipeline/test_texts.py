@@ -12,9 +12,10 @@ from tl_data import pipeline
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ANNOTATIONS, CHAPTERS, CLIPS, ERRORS, HIGHLIGHTS, SUMMARIES, VIDEOS
+from tl_data.ledger.accounting import FINDABLE
 from tl_data.models import TEXT_MODELS
-from tl_data.pipeline.job import Alerts, Source
-from tl_data.pipeline.texts import windows_of
+from tl_data.pipeline.job import OUTPUTS, Alerts, Source
+from tl_data.pipeline.texts import Texts, windows_of
 
 
 def test_the_plan_of_all_outputs_is_the_bill(account: Account) -> None:
@@ -118,6 +119,12 @@ def test_a_file_on_this_machine_needs_no_index_for_its_texts(account: Account) -
     assert (done.failed, done.submitted) == (0, 0 if account.today else 1), done.lines()
     assert Lake(job.folder).read(SUMMARIES).num_rows == 1
     assert Lake(job.folder).read(ERRORS).num_rows == 0
+
+
+def test_a_killed_run_accounts_for_each_part_of_the_texts() -> None:
+    texts = Texts.of([*OUTPUTS, "summaries:"])
+    assert texts is not None
+    assert {part.operation for part in texts.parts} <= set(FINDABLE)
 
 
 def test_long_videos_are_analysed_in_windows() -> None:

@@ -22,6 +22,11 @@ _HEAD = """\
 --   3. Set the four functions below. The ledger must be an address that all sandboxes reach, such as s3://
 --      with credentials in its environment. A folder is lost with its sandbox; then a retry pays again.
 --
+-- Grant EXECUTE on the functions that people call, one by one:
+--   GRANT EXECUTE ON FUNCTION tl_search TO `analysts`;
+-- Never grant it on the schema: that includes tl_api_key, which returns the key, and the functions whose
+-- names begin with `_`, which take any budget.
+--
 -- The guard counts what one stream of rows may cost. A query with many tasks has as many streams: keep the
 -- budget low, or use the functions of `tl_data.register(spark)`, whose guard counts the statement.
 """

@@ -70,9 +70,11 @@ class Batches:
         self._active = 0  # number of batches that were sent and have not ended
         self._announced = 0  # number of videos whose items will be added
         self._unsupported = False  # whether the server does not support batches
+        self._closed = False
 
     async def aclose(self) -> None:
-        """Stop polling. Callers that still wait are cancelled."""
+        """Stop polling. Callers that still wait are cancelled, and nothing more is sent."""
+        self._closed = True
         if self._timer:
             self._timer.cancel()
         running = [*self._tasks, *(b.poller for b in self._batches.values() if b.poller)]
@@ -146,13 +148,13 @@ class Batches:
             self._timer.cancel()
             self._timer = None
         self._send_halves()
-        while self._active < ACTIVE_BATCHES and (items := self._take_batch()):
+        while self._active < ACTIVE_BATCHES and not self._closed and (items := self._take_batch()):
             self._active += 1
             self._start(items)
 
     def _send_halves(self) -> None:
         """Send the halves of batches that were too large, as many as the account allows."""
-        while self._halves and self._active < ACTIVE_BATCHES:
+        while self._halves and self._active < ACTIVE_BATCHES and not self._closed:
             if items := [item for item in self._halves.pop(0) if not item.task_id.done()]:
                 self._active += 1
                 self._start(items)

@@ -84,7 +84,7 @@ async def estimate(
             if video is not None
         ]
     )
-    for row in rows[:1]:
+    for row in rows if moments else rows[:1]:  # without moments, the rows differ in the subject alone
         f.arguments(row)
     prices = prices_for(tl)
     guard = Guard(tl, prices, LocalReservations())
