@@ -59,7 +59,7 @@ class Prices:
                 text = resources.files("tl_data").joinpath("prices.toml").read_text(encoding="utf-8")
             return cls._read(tomllib.loads(text), str(chosen or "prices.toml"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise SettingsError(f"prices: {chosen} cannot be read: {error}") from error
+            raise SettingsError(f"prices: {chosen or 'prices.toml'} cannot be read: {error}") from error
 
     @classmethod
     def _read(cls, table: Mapping[str, Any], where: str) -> Prices:
@@ -127,9 +127,9 @@ class Prices:
 _SAME_NAME = ("index", "embed_video", "embed_text", "search", "agg")
 
 
-#: Microseconds. The platform rounds lengths to milliseconds, so its length and that in a header may differ by
-#: less than this. Such a difference is not charged; otherwise a run that only reuses answers would pay for
-#: 4e-06 minutes.
+#: Microseconds. The platform rounds lengths to milliseconds, so its length of a video and the length in the
+#: header of the file may differ by less than this. Such a difference is not charged; otherwise a run that
+#: only reuses answers would pay for 4e-06 minutes.
 ROUNDED_US = 1_000
 
 
@@ -149,7 +149,12 @@ class Units:
 
 @dataclass(frozen=True)
 class Charge:
-    """One entry of an account. A correction has no calls and may have a negative length."""
+    """One entry of an account.
+
+    A submission is charged by the length that is known at that time. If the end of the task shows another
+    length or tokens, the ledger adds a correction: a charge for the difference, without calls. Its length may
+    be negative.
+    """
 
     run: str
     operation: str  # name in the price list
@@ -265,7 +270,7 @@ def billed_as(operation: str) -> str:
     return operation if operation in _SAME_NAME else "analyze"
 
 
-def charged(
+def make_charge(
     operation: str,
     video_minutes: float,
     *,
@@ -274,21 +279,24 @@ def charged(
     less_us: int = 0,
     tokens: tuple[int, int] = (0, 0),
 ) -> Charge | None:
-    """A charge to the current run, or to the run with the id `run`.
+    """Make a charge, for a record of the ledger, and add it to the bills of the current call.
 
-    Returns None outside of a run, or if there is nothing to charge. Without `run`, the charge is also added
-    to the bills of the current statement.
+    These are the bills of the session and of the SQL statement. A charge to another run is not added to them.
 
     Args:
         operation: name in the ledger.
+        run: the id of the run that pays; None: the current run.
         less_us: microseconds of video that were charged earlier.
+
+    Returns:
+        The charge; None if there is nothing to charge, or no run that pays.
     """
     video_us = round(video_minutes * 60e6) - less_us
     if less_us and abs(video_us) < ROUNDED_US:
         video_us = 0
     if not (video_us or calls or any(tokens)):
         return None
-    if run is None:  # charges to another run are not counted for this statement
+    if run is None:
         for bill in current_context().bills:
             bill.enter(Charge("", billed_as(operation), video_us, calls, *tokens))
     account = current_account()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_data.billing import OPERATIONS, Prices, charged
+from tl_data.billing import OPERATIONS, Prices, make_charge
 from tl_data.errors import SettingsError
 
 
@@ -65,5 +65,5 @@ def test_a_list_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_a_correction_is_more_than_rounding(seconds: float, corrected_us: int) -> None:
     """The header says 45 s; what the platform says of the length corrects what was charged by it."""
-    correction = charged("index", seconds / 60, run="r", calls=0, less_us=45_000_000)
+    correction = make_charge("index", seconds / 60, run="r", calls=0, less_us=45_000_000)
     assert (correction.video_us if correction else 0) == corrected_us

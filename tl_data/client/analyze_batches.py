@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tl_data.client.analyze_tasks import ACTIVE_BATCHES, BATCH_HOURS, BATCH_ITEMS, AnalyzeTaskMethods
-from tl_data.client.task_poller import OUTAGE, ended
+from tl_data.client.task_poller import OUTAGE, require_success
 from tl_data.errors import APIError, BadRequest, NotFound, StillRunning
 from tl_data.runtime.context import current_context
 from tl_data.runtime.shutdown import Grace
@@ -296,7 +296,7 @@ class Batches:
                 "still running; the next run waits for it and is not charged again",
                 task_id,
             ) from None
-        return ended(task, task_id)
+        return require_success(task, task_id)
 
     def _add_batch(self, batch_id: str) -> _Batch:
         """Add a batch, and start to poll it."""

@@ -7,15 +7,16 @@ One poll requests a list that covers all awaited tasks of a kind:
 - Embedding tasks: those with status `processing`. A task that the list does not contain has ended.
 - Analysis tasks: the newest ones of the account.
 
-A single awaited task is retrieved directly, which takes no more requests than a list.
+A single awaited task is retrieved directly, which takes no more requests than a list. Assets and indexed
+assets are always looked up in a list.
 
 The time between polls follows the pace at which tasks end: a poll is sent when about a third of the awaited
 tasks, at least `ENOUGH` and at most a page of them, should have ended since the last one. So the polls of a
 job are a small share of its requests, whether its videos take seconds or minutes.
 
-A list may be incomplete. When `DIRECT_AFTER` lists in a row did not contain some of the tasks, one of these
-is retrieved directly. If it has ended, the others are retrieved, too. If not, `DIRECT_AFTER` more lists are
-read first.
+A list may be incomplete. When `DIRECT_AFTER` polls in a row have shown no end of some of the tasks, one of
+these is retrieved directly. If it has ended, the others are retrieved, too. If not, `DIRECT_AFTER` more lists
+are read first.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ Json = dict[str, Any]
 
 OVERLAP = 10.0  # seconds by which two lists overlap, because the clocks of the API's servers differ
 FIRST_POLL = 0.1  # seconds per awaited task before the first poll; short, because some tasks end at once
-DIRECT_AFTER = 12  # number of lists without a task after which the task is retrieved directly
-FEW = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
+DIRECT_AFTER = 12  # number of polls without the end of a task after which it is retrieved directly
+AT_INTERVAL = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
 ENOUGH = 15  # number of tasks that should have ended since the last poll
 MARGIN = 1.2  # factor of the expected time: a poll that comes a little too early needs another one
 LONGEST_PAUSE = 60.0  # maximum seconds between two polls
@@ -50,8 +51,8 @@ DIRECT_PER_POLL = 8  # maximum number of tasks that one poll retrieves directly
 PER_PAGE = 50  # the API's maximum number of items on a page
 LISTS_PER_POLL = 4  # maximum number of lists of assets in one poll
 CLOCKS = timedelta(minutes=5)  # maximum difference between the API's clock and the clock of this machine
-LISTED = 100  # maximum number of other tasks that a poll reads in the list of analysis tasks
-OUTAGE = 300.0  # seconds of failed polls after which the callers get the error
+LISTED = 100  # a poll reads up to so many analysis tasks of the list, and two more per awaited task
+OUTAGE = 300.0  # seconds of failed polls after which the callers get a retryable error
 ENDS = ("ready", "failed", "canceled")  # statuses of tasks that have ended
 INDEXING_ENDS = ("ready", "failed")  # the same for indexing, which cannot be canceled
 
@@ -102,7 +103,8 @@ class TaskWatcher:
             StillRunning: the task did not finish within `settings.task_deadline`.
             NotAllowed: the API key is no longer valid.
             NotFound: the task does not exist or was deleted.
-            APIError: the API did not respond for `OUTAGE` seconds, or `settings.max_wait` if that is less.
+            APIError: polls failed for `OUTAGE` seconds, or `settings.max_wait` if that is less. An error that
+                is not retryable is raised at once, to all callers that wait for tasks of the same list.
         """
         if index_id not in self._indexes:
             kind = _Indexing(self._client, index_id)
@@ -112,18 +114,18 @@ class TaskWatcher:
 
     async def wait_embed(self, task_id: str) -> Json:
         """Wait until an embedding task is ready and return it with its vectors. Raises what `wait` raises."""
-        return ended(await self._embedding.end_of(task_id), task_id)
+        return require_success(await self._embedding.end_of(task_id), task_id)
 
     async def wait_analyze(self, task_id: str) -> Json:
         """Wait until an analysis task is ready and return it with its result.
 
         Raises what `wait` raises; TaskFailed also for a canceled task.
         """
-        return ended(await self._analyzing.end_of(task_id), task_id)
+        return require_success(await self._analyzing.end_of(task_id), task_id)
 
     async def wait_asset(self, asset_id: str) -> Json:
         """Wait until an asset is ready and return it. Raises what `wait` raises."""
-        return ended(await self._assets.end_of(asset_id), asset_id)
+        return require_success(await self._assets.end_of(asset_id), asset_id)
 
     async def wait_indexed(self, indexed_asset_id: str, index_id: str, *, new: bool = False) -> Json:
         """Wait until an indexed asset is ready and return it, with at least the fields that a list contains.
@@ -141,7 +143,7 @@ class TaskWatcher:
 
     async def wait_embed_v2(self, task_id: str) -> Json:
         """Wait until a task of /embed-v2 is ready and return it with vectors. Raises what `wait` raises."""
-        return ended(await self._embedding_v2.end_of(task_id), task_id)
+        return require_success(await self._embedding_v2.end_of(task_id), task_id)
 
     async def aclose(self) -> None:
         """Stop polling. Callers that still wait are cancelled."""
@@ -151,7 +153,7 @@ class TaskWatcher:
             await group.aclose()
 
 
-def ended(task: Json, task_id: str) -> Json:
+def require_success(task: Json, task_id: str) -> Json:
     """Return an ended task unless it failed.
 
     Raises:
@@ -178,14 +180,14 @@ class _Waiter:
     end: asyncio.Future[Json]  # the ended task
     began: float  # loop time at which the first caller began to wait
     callers: int = 0
-    missed: int = 0  # number of consecutive lists without the task
+    polls_without_end: int = 0  # consecutive polls without its end; a direct retrieval resets it
 
 
 class _Kind(Protocol):
     """The requests for tasks of one kind."""
 
     no_list: bool  # whether the server has no such list, so that tasks are retrieved one by one
-    few: int  # up to this number of tasks are retrieved one by one
+    max_direct: int  # up to this number of tasks are retrieved one by one
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         """Read the list. Returns the ended tasks by id, and the ids of tasks that must be retrieved."""
@@ -207,10 +209,10 @@ class _Group:
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # set when a waiter is added or removed
         self._pace: float | None = None  # tasks that ended per second recently; None if none has ended
-        self._ended = 0  # number of tasks that have ended since the last poll
+        self._ended_count = 0  # number of tasks that have ended since the last poll
         self._began = 0.0  # loop time since which tasks are awaited without interruption
         self._lists = 0  # number of lists since a task was last retrieved directly
-        self._incomplete = False  # whether that task had ended although no list had contained it
+        self._incomplete = False  # whether that task had ended although no list had shown its end
 
     async def end_of(self, task_id: str) -> Json:
         """Wait until a task has ended, successfully or not, and return it."""
@@ -248,7 +250,7 @@ class _Group:
         self._pace = None
         try:
             while self._waiters:
-                began, self._ended = loop.time(), 0
+                began, self._ended_count = loop.time(), 0
                 await self._pause(began)
                 try:
                     await self._poll()
@@ -282,10 +284,10 @@ class _Group:
         """The length of a pause that began at this time. New tasks are polled soon: some end at once."""
         count, interval = len(self._waiters), self._settings.poll_interval
         soon = min(interval, FIRST_POLL * max(count, self._coming.videos))
-        if count <= FEW or self._settings.embedded:  # requests to the embedded engine cost nothing
+        if count <= AT_INTERVAL or self._settings.embedded:  # requests to the embedded engine cost nothing
             age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
             return max(soon, min(interval, age_of_newest / 5))
-        longest = min(LONGEST_PAUSE, interval * count / FEW)
+        longest = min(LONGEST_PAUSE, interval * count / AT_INTERVAL)
         # Until a task has ended, and while the pace is a rough estimate, pauses grow with the time so far.
         longest = min(longest, 1.5 * (began - self._began))
         enough = min(count, max(ENOUGH, min(PER_PAGE, count / 3)))
@@ -293,7 +295,7 @@ class _Group:
 
     def _note_pace(self, seconds: float) -> None:
         """Update the pace after a poll. `seconds` is the time since the previous poll."""
-        pace = self._ended / max(seconds, 0.001)
+        pace = self._ended_count / max(seconds, 0.001)
         if self._pace is not None:
             self._pace = (self._pace + pace) / 2
         elif pace:
@@ -302,37 +304,38 @@ class _Group:
     async def _poll(self) -> None:
         """Read the list once, or retrieve the tasks directly, and complete the waiters of ended tasks."""
         ids = list(self._waiters)
-        few = len(ids) <= self._kind.few
-        ended, to_retrieve = ({}, []) if few else await self._kind.check(ids)
+        direct = len(ids) <= self._kind.max_direct
+        ended, to_retrieve = ({}, []) if direct else await self._kind.check(ids)
         for task_id, task in ended.items():
             self._end(task_id, task)
         for task_id in to_retrieve:
             if task_id in self._waiters:
                 await self._retrieve(task_id)
-        if few or self._kind.no_list:
-            for task_id in sorted(self._waiters, key=lambda i: -self._waiters[i].missed)[:DIRECT_PER_POLL]:
+        if direct or self._kind.no_list:
+            longest_first = sorted(self._waiters, key=lambda i: -self._waiters[i].polls_without_end)
+            for task_id in longest_first[:DIRECT_PER_POLL]:
                 await self._retrieve(task_id)
         for waiter in self._waiters.values():
-            waiter.missed += 1
-        if not (few or self._kind.no_list):
-            await self._retrieve_unlisted()
+            waiter.polls_without_end += 1
+        if not (direct or self._kind.no_list):
+            await self._retrieve_overdue()
 
-    async def _retrieve_unlisted(self) -> None:
-        """Retrieve one of the tasks that many lists did not contain; several if the lists are incomplete."""
+    async def _retrieve_overdue(self) -> None:
+        """Retrieve one of the tasks whose end many polls did not show; several if lists are incomplete."""
         self._lists += 1
         if self._lists < DIRECT_AFTER and not self._incomplete:
             return
-        unlisted = [i for i, w in self._waiters.items() if w.missed >= DIRECT_AFTER]
-        unlisted.sort(key=lambda i: -self._waiters[i].missed)
-        unlisted = unlisted[: DIRECT_PER_POLL if self._incomplete else 1]
-        if unlisted:
+        overdue = [i for i, w in self._waiters.items() if w.polls_without_end >= DIRECT_AFTER]
+        overdue.sort(key=lambda i: -self._waiters[i].polls_without_end)
+        overdue = overdue[: DIRECT_PER_POLL if self._incomplete else 1]
+        if overdue:
             self._lists = 0
-            self._incomplete = any([await self._retrieve(task_id) for task_id in unlisted])
+            self._incomplete = any([await self._retrieve(task_id) for task_id in overdue])
 
     async def _retrieve(self, task_id: str) -> bool:
         """Retrieve a task, and return whether it has ended."""
         if waiter := self._waiters.get(task_id):
-            waiter.missed = 0
+            waiter.polls_without_end = 0
         try:
             task = await self._kind.retrieve(task_id)
         except (NotFound, BadRequest) as error:
@@ -346,7 +349,7 @@ class _Group:
     def _end(self, task_id: str, task: Json | Exception) -> None:
         """Complete the waiter of a task with the ended task or an exception."""
         waiter = self._waiters.pop(task_id, None)
-        self._ended += waiter is not None
+        self._ended_count += waiter is not None
         if waiter and not waiter.end.done():
             if isinstance(task, Exception):
                 waiter.end.set_exception(copy(task))  # each waiter gets a copy: raise extends the traceback
@@ -366,22 +369,23 @@ class _Group:
 class _EndedList:
     """Base class for tasks of one index, looked up in a list of the tasks that ended since the last poll."""
 
-    few = SINGLE
+    max_direct = SINGLE
 
     def __init__(self) -> None:
-        self._newest: datetime | None = None  # by the API's clock: time of the newest task in earlier lists
+        self._newest: datetime | None = None  # latest `updated_at` in earlier lists; see also `begin`
         self.no_list = False  # whether the server does not support these filters
 
-    def begin(self, unfinished_at: str | None, known_now: bool) -> None:
+    def begin(self, unfinished_at: str | None, runs_now: bool) -> None:
         """Make the next list begin early enough for a new awaited task.
 
         Args:
-            unfinished_at: a time at which the task had not ended.
-            known_now: whether the task has not ended yet, so that no earlier list can have contained its end.
+            unfinished_at: a time of the API's clock at which the task had not ended; None: an hour ago.
+            runs_now: whether the task was just created, or retrieved and had not ended. Then no earlier list
+                can have contained its end, and the next one need not begin earlier.
         """
-        begun = moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
-        if self._newest is None or (begun < self._newest and not known_now):
-            self._newest = begun
+        first = moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
+        if self._newest is None or (first < self._newest and not runs_now):
+            self._newest = first
 
     def list_ended(self, since: str) -> AsyncIterator[Json]:
         """List the tasks that have ended since a time, newest first."""
@@ -426,15 +430,15 @@ async def _end_of_listed(
 ) -> Json:
     """Wait for a task of one index. It is retrieved first, unless it is known to run at `since` or is new."""
     if since is not None:
-        kind.begin(since, known_now=False)
+        kind.begin(since, runs_now=False)
     elif new:
-        kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
+        kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), runs_now=True)
     else:
         task = await kind.retrieve(task_id)
         if task.get("status") in ENDS:
-            return ended(task, task_id)
-        kind.begin(task.get("updated_at") or task.get("created_at"), known_now=True)
-    return ended(await group.end_of(task_id), task_id)
+            return require_success(task, task_id)
+        kind.begin(task.get("updated_at") or task.get("created_at"), runs_now=True)
+    return require_success(await group.end_of(task_id), task_id)
 
 
 class _Indexing(_EndedList):
@@ -468,7 +472,7 @@ class _Indexing(_EndedList):
 class _Embedding:
     """Embedding tasks, looked up in the list of those with status `processing`."""
 
-    few = SINGLE
+    max_direct = SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -507,7 +511,7 @@ class _EmbeddingV2(_Embedding):
 class _Analyzing:
     """Analysis tasks, looked up in the list of the newest ones."""
 
-    few = SINGLE
+    max_direct = SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -538,7 +542,7 @@ class _Analyzing:
 class _IndexedAssets(_EndedList):
     """Indexed assets of one index. A list takes no more requests than the retrieval of one of them."""
 
-    few = 0
+    max_direct = 0
 
     def __init__(self, client: Client, index_id: str) -> None:
         super().__init__()
@@ -564,7 +568,7 @@ class _IndexedAssets(_EndedList):
 class _Assets:
     """Assets, looked up by their ids. A poll begins with those whose last look-up was the earliest."""
 
-    few = 0
+    max_direct = 0
 
     def __init__(self, client: Client) -> None:
         self._client = client

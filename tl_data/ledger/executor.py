@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tl_data.billing import Charge, charged, current_account, enter_charge
+from tl_data.billing import Charge, current_account, enter_charge, make_charge
 from tl_data.errors import LedgerError, TLDataError
 from tl_data.ledger.lease import RUN_LEASES, Lease, LeaseLost, Owner, Watch
 from tl_data.ledger.models import AmbiguousTask, Billed, Call, Entry, Failure, entry_of
@@ -271,7 +271,7 @@ class CallExecutor:
         if not isinstance(task, str):
             _count_unsettled(attempt.find)
             return None
-        charge = charged(call.operation, call.video_minutes, calls=call.units)
+        charge = make_charge(call.operation, call.video_minutes, calls=call.units)
         return await self._write_submitted(attempt, task, charge=charge)
 
     async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
@@ -279,7 +279,7 @@ class CallExecutor:
         call, charge = attempt.call, None
         if any(attempt.tokens):
             minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
-            charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
+            charge = make_charge(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         failure = Failure.of(error, secrets=self.secrets)
         try:
             await self.journal.write_failed(
@@ -293,7 +293,7 @@ class CallExecutor:
         call, minutes = attempt.call, attempt.call.video_minutes
         if isinstance(answer, Billed):
             answer, minutes = answer.answer, answer.video_minutes
-        charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
+        charge = make_charge(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         if attempt.find is not None:
             return await _finish_writing(self._write_submitted(attempt, str(answer), attempt.doubt, charge))
         try:
@@ -338,7 +338,7 @@ class CallExecutor:
                 break
         else:
             run = runs[0]  # no run has a lease in this store
-        return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
+        return make_charge(call.operation, call.video_minutes, run=str(run), calls=call.units)
 
     async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:
         """Look on the platform for a task that an earlier owner submitted but did not record.

@@ -1,4 +1,4 @@
-"""The ledger: a persistent record of every paid call, so that no call is paid twice.
+"""The ledger: a persistent record of paid calls, so that no recorded call is paid twice.
 
     ledger = Ledger.open("s3://bucket/ledger")          # or a path, gs://..., az://...
     entry = await ledger.once(call, do)                 # a call with one answer, executed at most once
@@ -24,7 +24,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.billing import Bill, Charge, billed_as, charged
+from tl_data.billing import Bill, Charge, billed_as, make_charge
 from tl_data.errors import (
     ConnectionFailed,
     LedgerError,
@@ -414,4 +414,4 @@ def _charge_difference(
     if entry is None or entry.charge is None:
         return None
     less_us = entry.charge.video_us
-    return charged(entry.operation, video_minutes, calls=0, less_us=less_us, tokens=tokens)
+    return make_charge(entry.operation, video_minutes, calls=0, less_us=less_us, tokens=tokens)

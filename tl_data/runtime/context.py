@@ -12,7 +12,7 @@ field is set in one place and read in few:
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
     grace           Grace (in Lease.guard)             shutdown.mark_in_flight
     lease           Lease.guard                        lease.fence: whether the claim is still held
-    bills           Connection.map                     billing.charged: the bills of statement and session
+    bills           Connection.map                     billing.make_charge: the bills of statement and session
     quoting         guard.Guard                        ledger: raise `Priced` instead of a paid call
 
 Fields have the type `Any` where their type is in a package that imports this module.
