@@ -87,8 +87,8 @@ def test_every_record_says_which_operations_it_calls() -> None:
 
 def test_the_accounts_of_operations_are_those_of_the_profiles() -> None:
     assert {"/gist", "/summarize"} == set(PROFILES["today"].gone)
-    assert {p for p in PROFILES["today"].missing if p in operations.GONE} == {"/tasks/transfers"}
-    assert set(operations.NEW) == set(PROFILES["2025"].missing)
+    assert {p for p in PROFILES["today"].missing if p in operations.ONLY_2025} == {"/tasks/transfers"}
+    assert set(operations.ONLY_TODAY) == set(PROFILES["2025"].missing)
     assert operations.accounts_of("POST /gist") == "2025"
     assert operations.accounts_of("GET /assets/{asset_id}/entities") == "today"
     assert operations.accounts_of("GET /assets/{asset_id}") == "today and 2025"

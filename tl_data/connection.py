@@ -229,7 +229,8 @@ class Connection:
             positions: the position of each row in the caller's rows, for messages; None: they are the same.
 
         Raises:
-            RowFailed: a row failed; the message has the row, the cause and the next step. Paid answers stay.
+            RowFailed: a row failed; the message has the row, the cause and the next step. Answers of durable
+                functions stay in the ledger.
         """
         pending: dict[int, Mapping[str, Any]] = {}  # rows of a stream without an outcome yet
 
@@ -248,10 +249,10 @@ class Connection:
             if stop and (error := outcome.error) is not None:
                 values = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
                 at = number if positions is None else positions[number]
+                kept = "Finished rows are kept and cost nothing on a re-run. " if function.durable else ""
                 raise RowFailed(
                     f"{function.sql} failed at row {at + 1} ({values}): {type(error).__name__}: {error}. "
-                    f"Finished rows are kept and cost nothing on a re-run. Use try_{function.sql} to get "
-                    "the error as a column instead."
+                    f"{kept}Use try_{function.sql} to get the error as a column instead."
                 ) from error
             yield outcome.value
 

@@ -1,4 +1,4 @@
-"""The exceptions of tl_data.
+"""The exceptions that more than one package of tl_data raises or handles.
 
     TLDataError
     ├── SettingsError (ValueError)      a setting is missing, unreadable or contradicts another
@@ -6,24 +6,28 @@
     ├── SchemaMismatch (TypeError)      columns, types or models do not fit together
     ├── RowFailed                       one row failed a statement: which row, why, what to do
     ├── Cancelled                       the calls were cancelled
-    ├── BudgetReached                   the run stopped at its budget or failure limit
+    ├── BudgetReached                   a SQL statement could exceed its budget; its next calls were not sent
     ├── LedgerError                     the ledger cannot be read or written safely
     ├── LakeError                       a table of the lake cannot be read or written safely
-    ├── ExportError                     the target of an export cannot be reached, or is full
+    ├── ExportError                     the target of an export is unreachable or full      (retryable)
     ├── MediaRefused                    the video file is not accepted; nothing was charged
     ├── TaskFailed                      a remote task was accepted and ended in `failed`
-    ├── StillRunning                    a remote task did not finish before the deadline      (retryable)
+    ├── StillRunning                    a remote task did not finish before the deadline    (retryable)
     └── APIError                        the API returned an error, or did not respond
-        ├── ConnectionFailed            no complete response arrived                   (retryable)
-        ├── RateLimited                 429; retried after a wait                      (retryable)
-        ├── ServerFailed                5xx                                            (retryable)
-        ├── QuotaExhausted              a quota that is refilled later or by payment
+        ├── ConnectionFailed            no complete response arrived                        (retryable)
+        ├── RateLimited                 429; retried after a wait                           (retryable)
+        ├── ServerFailed                5xx, 408, 499                                       (retryable)
+        ├── QuotaExhausted              402, or a quota that is refilled later or by payment
         ├── NotAllowed                  401, 403: the key is invalid or lacks the permission
         ├── NotFound                    404, 410
-        └── BadRequest                  every other 4xx
+        └── BadRequest                  any other 4xx
+
+The codes of the API take precedence over these statuses; `client.responses.CLASSES` has both. Exceptions of
+one package are declared there, as subclasses of `TLDataError`: `SourceLocked`, `ModelFailed` and others.
 
 `retryable` is true if the same call may succeed later. DuckDB and Spark pass on the text of an exception, not
-its type, so the text contains the code, the request id and the next step.
+its type, so the text contains the code and the id of the request or task, if the exception has them.
+`next_step` returns the next step for a row of the table `errors`.
 """
 
 from __future__ import annotations
@@ -102,7 +106,7 @@ class Cancelled(TLDataError):
 
 
 class BudgetReached(TLDataError):
-    """The run stopped at its budget or failure limit. Results that were paid for are kept."""
+    """A SQL statement could exceed its budget. No call of the batch that would exceed it was sent."""
 
 
 class LedgerError(TLDataError):
@@ -214,19 +218,22 @@ class ConnectionFailed(APIError):
 
 
 class RateLimited(APIError):
-    """429. The call is retried after the wait that the server asks for; `retries` does not apply."""
+    """429. The call is retried after the wait that the server asks for, up to the setting `max_wait`.
+
+    The setting `retries` does not count these repetitions.
+    """
 
     retryable = True
 
 
 class ServerFailed(APIError):
-    """5xx, or a response that does not come from the API, such as an error page of a proxy."""
+    """5xx, 408, 499, or a response that does not come from the API, such as an error page of a proxy."""
 
     retryable = True
 
 
 class QuotaExhausted(APIError):
-    """A quota is exhausted until a later reset or a payment. The call is not retried."""
+    """402, or a quota is exhausted until a later reset or a payment. The call is not retried."""
 
 
 class NotAllowed(APIError):
@@ -238,7 +245,7 @@ class NotFound(APIError):
 
 
 class BadRequest(APIError):
-    """400 and every other 4xx: the request is invalid."""
+    """400, or a 4xx that no other class has: the request is invalid."""
 
 
 #: Error codes of a server that does not support the form of a request.
@@ -284,13 +291,13 @@ NEXT_BY_CODE = {
     "video_audio_too_short": "Use a longer recording.",
     "api_key_invalid": "Set TL_API_KEY to a valid key, then run the job again.",
     "usage_limit_exceeded": "Wait until the quota is renewed or raise it, then run the job again.",
-    "task_failed": "Run the job again. If it fails again, report the request id.",
+    "task_failed": "Run the job again. If it fails again, report the task id to the platform's support.",
     "task_still_running": "Run the job again later. It waits for the same task, which is not charged again.",
 }
 NEXT_BY_CLASS = {
     "ConnectionFailed": "Check the network, then run the job again.",
-    "RateLimited": "Run the job again later, or set a lower limit.",
-    "ServerFailed": "Run the job again. If it fails again, report the request id.",
+    "RateLimited": "Run the job again later, or lower the setting `requests_per_minute`.",
+    "ServerFailed": "Run the job again. If it fails again, report the request id to the platform's support.",
     "QuotaExhausted": "Wait until the quota is renewed or raise it, then run the job again.",
     "NotAllowed": "Check the key and its permissions, then run the job again.",
     "NotFound": "Check the id or address in the source.",

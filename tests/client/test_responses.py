@@ -70,13 +70,13 @@ def test_code_and_status_make_the_class(code: str | None, status: int, kind: typ
         (b'{"error": "Only text"}', None, "Only text."),
         (b'{"detail": "Of a framework"}', None, "Of a framework."),
         (b"", None, "GET /x returned HTTP 400 with an empty body"),
-        (b"[1, 2]", None, "6 bytes that are not JSON"),
+        (b"[1, 2]", None, "6 bytes that are not the expected JSON"),
         (
             b"<html><head><title>Bad\nGateway</title>",
             None,
             'an HTML page titled "Bad\nGateway" instead of JSON',
         ),
-        (b"\xff\xfe\x00", None, "3 bytes that are not JSON"),
+        (b"\xff\xfe\x00", None, "3 bytes that are not the expected JSON"),
         (
             b'{"code": "c", "message": "M.", "docs_url": "https://docs"}',
             "c",

@@ -11,11 +11,12 @@ import pytest
 
 from tests.demo.conftest import run, running_in
 from tests.support import media
-from tl_data.demo.run import demo_sources
+from tl_data.demo.run import _MIN_SCORE, demo_sources
 from tl_data.demo.videos import DemoVideo, Question
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, FRAMES, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.local.search.query import MEDIUM
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -94,6 +95,10 @@ def test_own_videos_and_one_that_is_none(place: Path) -> None:
     assert "2 rows, 2 distinct videos, " in done.stdout.splitlines()[-2]
     assert Lake(str(place / "demo-lake" / "own")).read(VIDEOS).num_rows == 1
     assert running_in(place) == []
+
+
+def test_good_hits_have_the_confidence_medium() -> None:
+    assert _MIN_SCORE == MEDIUM
 
 
 def test_sources_are_found_in_folders_and_by_globs(tmp_path: Path) -> None:

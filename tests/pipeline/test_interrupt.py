@@ -32,11 +32,11 @@ import json, sys
 from pathlib import Path
 from tl_data import pipeline
 from tl_data.pipeline.job import Job, Source
-from tl_data.pipeline.progress import shown
+from tl_data.pipeline.progress import show_progress
 said = json.loads(Path(sys.argv[1]).read_text())
 source = Source(**{**said.pop("source"), "place": tuple(said["place"])})
 job = Job(source, **{n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n != "place"})
-with shown() as progress:
+with show_progress() as progress:
     report = pipeline.run(job, progress=progress)
 print(report.sentence())
 sys.exit(report.exit_code)

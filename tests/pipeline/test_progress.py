@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tl_data.billing import Bill, Prices
-from tl_data.pipeline.progress import Step, duration, shown
+from tl_data.pipeline.progress import Step, duration, show_progress
 from tl_data.pipeline.report import Report
 
 
@@ -23,7 +23,7 @@ def step(videos: int, phase: str = "working") -> Step:
 
 def test_a_terminal_gets_a_bar() -> None:
     terminal = Terminal()
-    with shown(terminal) as progress:
+    with show_progress(terminal) as progress:
         progress(step(4))
     text = terminal.getvalue()
     for part in ("4/10 videos", "6.0 video min", "0.25 USD, 1 failed", "2 min left"):
@@ -32,7 +32,7 @@ def test_a_terminal_gets_a_bar() -> None:
 
 def test_a_log_gets_a_line_a_phase() -> None:
     log = io.StringIO()
-    with shown(log) as progress:
+    with show_progress(log) as progress:
         for number in range(5):
             progress(step(number))
         progress(step(5, "done"))

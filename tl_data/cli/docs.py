@@ -54,7 +54,7 @@ def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
     """The generated pages: path -> text."""
     generated = {
         "sql/functions.sql": _sql_page(),
-        "sql/tables.sql": _tables_page(),
+        "sql/tables.sql": _listings_page(),
         "sql/unity_catalog.sql": unity.page(),
         "sql/README.md": _reference(),
         "tl_data/backends/python.pyi": stubs.page(),
@@ -72,7 +72,7 @@ def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
 
 
 def sql_type(kind: pa.DataType) -> str:
-    """The name of an Arrow type in the documents, which are the same for both backends."""
+    """The name of an Arrow type in the documents, which are the same for all backends."""
     if pa.types.is_list(kind):
         inner = kind.value_type
         return "vector" if pa.types.is_float32(inner) else f"list of {sql_type(inner)}"
@@ -88,8 +88,8 @@ def example(record: Function | Table) -> str:
     arguments = [literal(record.example[n]) for n in required]
     arguments += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
     call = f"{record.sql}({', '.join(arguments)})"
-    table = isinstance(record, Table) or record.is_table
-    return f"SELECT * FROM {call};" if table else f"SELECT {call};"
+    has_rows = isinstance(record, Table) or record.is_table
+    return f"SELECT * FROM {call};" if has_rows else f"SELECT {call};"
 
 
 def _signature(record: Function | Table) -> str:
@@ -125,8 +125,11 @@ def _sql_page() -> str:
     return "\n".join(parts)
 
 
-def _tables_page() -> str:
-    parts = [f"{_HEAD}-- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').\n"]
+def _listings_page() -> str:
+    parts = [
+        f"{_HEAD}-- The listings of the API in DuckDB and Spark SQL. Spark also reads them by\n"
+        "-- spark.read.format('twelvelabs').\n"
+    ]
     for t in TABLES.values():
         columns = ", ".join(f"{c.name} {sql_type(c.type)}" for c in t.schema)
         lines = [f"-- {t.sql}({_signature(t)})", f"-- {t.doc}", f"--   rows of {columns}"]
@@ -170,8 +173,9 @@ def _reference() -> str:
         "lengths count as the longest that the model accepts. In Spark the guard counts everything after\n"
         "`register(spark)` or the last `tl_data.spark.guard()`.\n\n"
         "**Connections of DuckDB.** The functions belong to the database, so its cursors have them, too.\n"
-        "The macros are kept in the database file, so views over them survive; after it is opened again,\n"
-        "`register()` makes them work. In a read-only database register each cursor. To end calls,\n"
+        "Each is a macro that calls a Python function. The database file keeps the macros, so views over\n"
+        "them survive, but not the Python functions: call `register()` each time the file is opened. In a\n"
+        "read-only database, register each cursor. To end calls,\n"
         "call `tl_data.cancel(con)` from another thread or a signal handler; `con.interrupt()` waits\n"
         "for calls that have begun. A call in PARTITION BY, a window's ORDER BY or QUALIFY is an error of\n"
         'DuckDB ("volatile"): put it into a CTE.\n'
@@ -184,7 +188,7 @@ def _reference() -> str:
 
 def _section(record: Function | Table) -> str:
     columns = record.columns if isinstance(record, Function) else record.schema
-    table = isinstance(record, Table) or record.is_table
+    has_rows = isinstance(record, Table) or record.is_table
     lines = [f"## {record.sql}\n", record.doc]
     if record.detail:
         lines += ["", record.detail]
@@ -202,11 +206,11 @@ def _section(record: Function | Table) -> str:
     for p in record.parameters:
         default = "required" if p.required else f"`{literal(p.default)}`"
         lines.append(f"| `{p.name}` | {sql_type(p.type)} | {default} | {p.doc} |")
-    if not table:
+    if not has_rows:
         columns = record.gives  # type: ignore[union-attr]
         lines += ["", f"Gives {sql_type(columns)}."]
-    if table or pa.types.is_struct(columns):
-        lines += ["", f"| {'column' if table else 'field'} | type | what |", "| --- | --- | --- |"]
+    if has_rows or pa.types.is_struct(columns):
+        lines += ["", f"| {'column' if has_rows else 'field'} | type | what |", "| --- | --- | --- |"]
         lines += [
             f"| `{c.name}` | {sql_type(c.type)} | {column_description(record.name, c.name)} |"
             for c in columns

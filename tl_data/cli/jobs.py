@@ -230,13 +230,13 @@ def _print_plan(file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.digest import digest_file
     from tl_data.pipeline.job import Job
-    from tl_data.pipeline.progress import shown
+    from tl_data.pipeline.progress import show_progress
 
     job = _limit_job(Job.load(file), limit)
     lines: list[str] = []
     facts: dict[str, Any] = {}
     if job.has_source:
-        with shown() as progress:
+        with show_progress() as progress:
             planned = _or_exit(lambda: pipeline.plan(job, progress=progress))
         lines += planned.lines()
         facts |= {
@@ -264,7 +264,7 @@ def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.alerts import saved_questions
     from tl_data.pipeline.job import Job
-    from tl_data.pipeline.progress import shown
+    from tl_data.pipeline.progress import show_progress
 
     job = _limit_job(Job.load(file), limit)
     if verb != "run" and not job.has_source:
@@ -277,7 +277,7 @@ def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     facts: dict[str, Any] = {}
     codes = []
     if job.has_source:
-        with shown() as progress:
+        with show_progress() as progress:
             report = _or_exit(lambda: getattr(pipeline, verb)(job, progress=progress))
         facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
         facts["latest"] = report.latest

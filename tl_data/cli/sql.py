@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from tl_data.connection import Connection
 
+INTERRUPTED = (
+    "Interrupted: finished calls are in the ledger and are not paid again, except searches and embeddings of "
+    "text, images and sound"
+)
 BATCH = 2_000  # rows per read
 MOST_ROWS = 200  # largest number of rows of a text table
 HELP = """\
@@ -42,7 +46,11 @@ statement or clears the line.
 @click.option(
     "--read-only", is_flag=True, help="open the file for reading only; several processes may do so at once"
 )
-@click.option("--budget", type=click.FLOAT, help="largest cost of one statement [default: 10 with a key]")
+@click.option(
+    "--budget",
+    type=click.FLOAT,
+    help="largest cost of one statement, in the currency of the prices [default: 10 with a key]",
+)
 def sql(
     statement: str | None,
     db: str | None,
@@ -128,7 +136,7 @@ class Database:
         """Run the work in a thread, so that Ctrl-C cancels the calls that DuckDB waits for.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C. Finished calls are in the ledger.
+            KeyboardInterrupt: after Ctrl-C. Finished calls of durable functions are in the ledger.
         """
         from tl_data.backends.duckdb import cancel
 
@@ -181,7 +189,7 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
 
         database.interruptible(run)
     except KeyboardInterrupt:
-        echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
+        echo(INTERRUPTED, err=True)
         return ExitCode.INTERRUPTED
     except (database.failure, pa.ArrowException, OSError) as error:
         echo(f"Failed: {_message_of(error)}", err=True)
@@ -204,7 +212,8 @@ def _print_first_rows(reader: pa.RecordBatchReader) -> None:
     Console().print(grid(pa.Table.from_batches(first_rows, reader.schema)))
     if count > MOST_ROWS:
         echo(
-            f"the first {MOST_ROWS} of {count} rows; --csv, --json or --parquet FILE write all of them",
+            f"the first {MOST_ROWS} of {count} rows; `tl-data sql STATEMENT` writes all of them with --csv, "
+            "--json or --parquet FILE",
             err=True,
         )
 
@@ -321,7 +330,7 @@ class Shell:
         try:
             database.interruptible(run)
         except KeyboardInterrupt:
-            echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
+            echo(INTERRUPTED, err=True)
         except (database.failure, pa.ArrowException, OSError) as error:
             echo(f"Failed: {_message_of(error)}", err=True)
         self._paid = _print_cost(database, self._paid)

@@ -1,8 +1,8 @@
 """Conversion of the API's responses to exceptions and records.
 
 `CLASSES` maps codes and statuses to classes of exceptions. The error body may have the documented form, be
-nested under `error`, be an HTML page of a proxy, or be empty. The wait may be in `Retry-After` (seconds or
-a date), in `X-Ratelimit-*-Reset` (Unix time), or only in the text of the message.
+nested under `error`, be an HTML page of a proxy, or be empty. The time to wait before a retry is read from
+`Retry-After` (seconds or a date), from `X-Ratelimit-*-Reset` (Unix time), or else from the message.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ CLASSES: dict[str | int, type[APIError]] = {
 #: Error codes of the API for a rejected video file. `media.preflight` uses the same codes before an upload.
 MEDIA_CODES = re.compile(r"video_(resolution|duration|file|filesize)_\w+|video_audio_track_not_exists")
 
-#: The user's next step, by code or status. It is added to messages of the API that do not contain it.
+#: The cause or the next step, by code or status, as a sentence. It is added to messages of the API that do
+#: not contain it. The next steps of the table `errors` are `errors.NEXT_BY_CODE` and `NEXT_BY_CLASS`.
 ADVICE: dict[str | int, str] = {
     "api_key_invalid": "Set TL_API_KEY to a valid key.",
     "endpoint_not_exists": "Check TL_BASE_URL: it must end in the API version, such as /v1.3.",
@@ -114,7 +115,7 @@ def unreadable(status: int, headers: Mapping[str, str], body: bytes, request: st
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The id of the request in the provider's logs."""
+    """The id of the request in the platform's logs."""
     return headers.get("x-trace-id") or headers.get("x-request-id") or headers.get("cf-ray")
 
 
@@ -149,7 +150,8 @@ def _describe_body(status: int, body: bytes, request: str) -> str:
             f"{request} returned HTTP {status} with an HTML page{page} instead of JSON: "
             "a proxy answered, or TL_BASE_URL is not the address of the API"
         )
-    return f"{request} returned HTTP {status} with {len(body)} bytes that are not JSON: {text[:100]!r}"
+    size = f"{len(body)} bytes that are not the expected JSON"
+    return f"{request} returned HTTP {status} with {size}: {text[:100]!r}"
 
 
 def decoded(body: bytes) -> dict[str, Any] | None:

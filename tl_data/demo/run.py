@@ -3,7 +3,8 @@
     tl-data demo                      with generated videos
     tl-data demo FOLDER-OR-GLOB       with your own videos
 
-The demo always uses the embedded engine, also if an API key is set, so it costs nothing.
+The demo always uses the embedded engine and costs nothing: its settings are not read from the environment, so
+that a key there has no effect.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from tl_data import pipeline, register
+from tl_data.client.local_server import MODELS_PATH
 from tl_data.connection import Connection, connect
 from tl_data.demo.console import Screen
 from tl_data.demo.file_server import FileServer
@@ -32,7 +34,7 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VIDEOS
 from tl_data.media.listing import ENDINGS
 from tl_data.pipeline.job import OUTPUTS, Job, Source
-from tl_data.pipeline.progress import shown
+from tl_data.pipeline.progress import show_progress
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
     ("a container for drinks", "visible"), ("furniture", "visible"), ("a building", "visible"),
     ("food", "visible"), ("somebody speaks", "spoken"), ("music", "spoken"), ("words on the screen", "shown"),
 )  # fmt: skip
-_MIN_SCORE = 46.0  # the lowest score of a hit with the confidence `medium`
+_MIN_SCORE = 46.0  # lowest score with the confidence `medium`: MEDIUM in local/search/query.py
 _MAX_RECOGNISED = 12  # maximum number of videos whose recognised content is printed
 
 JOIN = """\
@@ -81,7 +83,8 @@ def run_demo(
         console: where to print; None: the terminal.
 
     Returns:
-        The exit code: 0 on success, 1 if a video failed, 130 if the run was interrupted.
+        The exit code: 0 on success, 1 if a video failed, 3 if the run stopped early (run it again), 130 if it
+        was interrupted.
 
     Raises:
         SettingsError: an entry of `videos` has no video file, or the folder or port cannot be used.
@@ -95,19 +98,20 @@ def run_demo(
     # The user's videos have an index and tables separate from those of the generated videos.
     index, lake = ("demo_own", folder / "own") if videos else ("demo", folder)
     names = _names(sources)
+    # The constructor, unlike `Settings.load`, reads neither the environment nor a file.
     settings = Settings(home=str(folder.resolve() / "engine"), index=index)
     with _server({name: video.path for name, video in names.items()}, folder) as server:
         connection = connect(settings)
         try:
             job = _job(lake, settings, {name: server.url(name) for name in names}, names)
             screen.step(f"{len(names)} videos as URLs, such as {server.url(next(iter(names)))}")
-            with shown() as progress:
+            with show_progress() as progress:
                 report = pipeline.run(job, connection=connection, progress=progress)
             if report.status != "interrupted":
                 _show(screen, connection, job, [q for video in sources for q in video.questions])
             screen.end(report)
             if report.status != "interrupted":
-                screen.step(f"See and play it: tl-data view {os.path.relpath(lake)}")
+                screen.step(f"View the tables, play the videos: tl-data view {os.path.relpath(lake)}")
             return report.exit_code
         finally:
             connection.close(stop_engine=True)
@@ -200,7 +204,7 @@ def _show(screen: Screen, connection: Connection, job: Job, labelled: list[Quest
         for name, table in tables.items():
             con.register(name, table)
         index = connection.settings.index
-        screen.models(_stages(connection))
+        screen.models(_stage_models(connection))
         if not labelled:
             screen.recognised(con.sql(RECOGNISED.format(most=_MAX_RECOGNISED)).fetchall())
         questions = labelled or _questions(con, index)
@@ -217,12 +221,16 @@ def _show(screen: Screen, connection: Connection, job: Job, labelled: list[Quest
             screen.search(Question(text, "visible", "", 0, 0), sql, con.sql(sql).fetchall())
 
 
-def _stages(connection: Connection) -> list[dict[str, Any]]:
-    """The model of each stage, as the engine reports it."""
+def _stage_models(connection: Connection) -> list[dict[str, Any]]:
+    """The model of each stage (vision, speech and others) of the engine's analysis, as the engine reports it.
+
+    Each has at least `stage`, `model` and `tier`. The tier is the configured variant of the stage, such as
+    `off`; then `model` is the reason.
+    """
     parts = urlsplit(connection.base_url)
     key = (Path(connection.settings.home) / "engine" / "engine.key").read_text(encoding="utf-8").strip()
     request = urllib.request.Request(
-        f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers={"x-api-key": key}
+        f"{parts.scheme}://{parts.netloc}{MODELS_PATH}", headers={"x-api-key": key}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         return list(json.loads(answer.read())["stages"])

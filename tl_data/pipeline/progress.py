@@ -1,6 +1,6 @@
 """Shows the progress of a run: a bar on a terminal and in a notebook, else log lines.
 
-    with shown() as progress:
+    with show_progress() as progress:
         run(job, progress=progress)
 
 `Progress` is any function that takes a `Step`; `run` calls it after each video.
@@ -48,7 +48,7 @@ def silent(step: Step) -> None:
 
 
 @contextmanager
-def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
+def show_progress(stream: IO[str] | None = None) -> Iterator[Progress]:
     """Show the progress on `stream`: a bar if it is a terminal, else JSON lines.
 
     Args:

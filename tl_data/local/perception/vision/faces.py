@@ -21,10 +21,12 @@ _SAME_FACE = 0.3  # two boxes with at least this intersection over union are one
 
 
 def faces(picture: Picture) -> list[tuple[float, Box]]:
-    """Detect faces: confidence and box of each, largest confidence first. Boxes are shares of the picture.
+    """Detect faces: confidence (0..1) and box of each, largest confidence first.
+
+    A box is (left, top, width, height) as fractions of the picture.
 
     Raises:
-        ModelFailed: the weights are missing or differ.
+        ModelFailed: the weights are missing, or their SHA-256 is not the expected one.
     """
     image, scale, left, top = letterbox(picture, _SIDE)
     model = _model()

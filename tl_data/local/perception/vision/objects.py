@@ -63,7 +63,7 @@ class ObjectModels:
         detector: whether the detector is used. It takes two thirds of the time, and 250 MB.
 
     Raises:
-        ModelFailed: weights are missing or differ.
+        ModelFailed: weights are missing, or their SHA-256 is not the expected one.
     """
 
     def __init__(self, objects: Path | None = None, *, detector: bool = True) -> None:
