@@ -14,7 +14,8 @@ Json = dict[str, Any]
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string", "timestamp")
 STRING_FORMATS = ("uuid", "date-time", "date", "time")
 TIME_FORMATS = ("seconds", "hh:mm:ss", "hh:mm:ss.fff")
-#: Keywords that are allowed with every type. The API ignores title, description and $comment.
+#: Keywords that are allowed with every type. The API ignores title, description and comments. It spells them
+#: $comments; JSON Schema has $comment.
 _COMMON = {"type", "title", "description", "$comment", "$comments", "const", "enum", "anyOf", "$ref", "$defs"}
 #: Further keywords that are allowed with one type.
 _BY_TYPE: dict[str, set[str]] = {
@@ -26,6 +27,9 @@ _BY_TYPE: dict[str, set[str]] = {
 }
 #: Names of properties that the API always fills with a time in the video.
 _TIME_PROPERTIES = ("start_time", "end_time")
+#: Paths at which a timestamp is allowed, with "." for each property and "[]" for the items of an array: the
+#: root, $.a, $.a[], $[].a, $[].a[] and $.a[].b.
+_TIMESTAMP_PATHS = ("", ".", ".[]", "[].", "[].[]", ".[].")
 
 MAX_DEFINITIONS = 20  # maximum number of segment definitions of one analysis
 MAX_ENUM_VALUES = 100  # maximum number of values in the enum of a segment field
@@ -42,16 +46,17 @@ def check_schema(schema: object) -> None:
         SchemaMismatch: the schema is not supported. The message contains the JSON pointer of the first
             problem and a replacement.
     """
-    for place, problem in _problems(schema, "", 0):
-        raise SchemaMismatch(f"json_schema{place or ' '}: {problem}".replace(" :", ":"))
+    for place, problem in _problems(schema, "", ""):
+        raise SchemaMismatch(f"json_schema{place}: {problem}")
 
 
-def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
+def _problems(schema: object, place: str, path: str | None) -> Iterator[tuple[str, str]]:
     """The problems of a schema: the JSON pointer and the text of each.
 
     Args:
         place: the JSON pointer of the schema.
-        depth: the number of properties and items around the schema.
+        path: the path of its values, as in `_TIMESTAMP_PATHS`; None in a definition, whose path depends on
+            the references to it.
     """
     if not isinstance(schema, Mapping):
         yield place, f'{_short(schema)} is not a schema; use an object such as {{"type": "string"}}'
@@ -78,7 +83,7 @@ def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str
     if kind == "timestamp":
         if schema.get("format") not in TIME_FORMATS:
             yield f"{place}/format", f"a timestamp needs one of {', '.join(TIME_FORMATS)}"
-        if depth > 2:
+        if path is not None and path not in _TIMESTAMP_PATHS:
             yield place, "a timestamp must be at the top level or in the objects of a top-level array"
     properties = schema.get("properties", {})
     if not isinstance(properties, Mapping):
@@ -97,15 +102,19 @@ def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str
             )
             if not is_time:
                 yield at, f"`{name}` is a time: use number, integer, timestamp, or string without format"
-        yield from _problems(inner, at, depth + 1)
+        yield from _problems(inner, at, _extended(path, "."))
     if "items" in schema:
-        yield from _problems(schema["items"], f"{place}/items", depth + 1)
+        yield from _problems(schema["items"], f"{place}/items", _extended(path, "[]"))
     if isinstance(schema.get("anyOf"), list):
         for number, inner in enumerate(schema["anyOf"]):
-            yield from _problems(inner, f"{place}/anyOf/{number}", depth + 1)
+            yield from _problems(inner, f"{place}/anyOf/{number}", path)
     if isinstance(schema.get("$defs"), Mapping):
         for name, inner in schema["$defs"].items():
-            yield from _problems(inner, f"{place}/$defs/{_token(name)}", depth + 1)
+            yield from _problems(inner, f"{place}/$defs/{_token(name)}", None)
+
+
+def _extended(path: str | None, step: str) -> str | None:
+    return None if path is None else path + step
 
 
 def _replacement(word: str, kind: object) -> str:
@@ -173,9 +182,10 @@ _decoder = json.JSONDecoder()
 
 
 def read_json(text: str) -> tuple[Any, str]:
-    """Parse the JSON value at the start of a text; returns the value and its JSON text. The rest is ignored.
+    """Parse the JSON value at the start of a text; returns the value and its JSON text.
 
-    Structured responses of Pegasus 1.5 sometimes begin with blank lines or end with unrelated text.
+    Structured responses of Pegasus 1.5 sometimes begin with blank lines or end with unrelated text, and a
+    language model may enclose them in a Markdown fence. What precedes and follows the value is ignored.
 
     Raises:
         ValueError: the text does not begin with a complete JSON value.
