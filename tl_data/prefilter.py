@@ -26,7 +26,7 @@ from tl_data.ledger.models import Call
 from tl_data.session import Session
 from tl_data.usage import current
 
-#: Further answers after which an impossible calibration is tried again.
+#: Number of further answers before the next attempt to calibrate, if there were too few true or false ones.
 STEP = 50
 #: Minimum number of true answers, and of false ones, in a calibration.
 LEAST = 5
@@ -66,7 +66,10 @@ class Calibration:
         return STEP - (self.answers - self.sample) % STEP
 
     def add(self, similarity: float, answer: bool) -> None:
-        """Add an answer of the model. Later answers are about doubtful clips only, and are ignored."""
+        """Add an answer of the model.
+
+        After the calibration answers are ignored, because they are about doubtful clips only.
+        """
         if self.thresholds is not None:
             return
         (self._true if answer else self._false).append(similarity)
@@ -170,6 +173,7 @@ class Prefilter:
             decided = calibration.decide(similarity)
             if decided is None:
                 return await ask()
+            # The usage of the running call of the function: its result is by the vectors' model.
             current().model = f"{self._session.vectors_by} (similarity)"
             return decided
         digest = hashlib.sha256(array("d", vector).tobytes()).digest()

@@ -273,14 +273,14 @@ class Session:
         self.lengths.keep(video_id, seconds_of(answer))
         return video_record(answer, index, None)
 
-    async def identify(self, video: str, *, claim: bool = True) -> Identity:
+    async def identify(self, video: str, *, record: bool = True) -> Identity:
         """The identity of a URL or path.
 
         If a digest shows that another URL has the same content, both have the content key of the first one.
 
         Args:
-            claim: whether to record the key of a new content for all processes; False for a plan, which
-                writes nothing.
+            record: whether to write a new content key to the ledger's storage, for all processes; False for a
+                plan, which writes nothing.
 
         Raises:
             MediaRefused, APIError: as for `media.identity.identify`.
@@ -291,7 +291,7 @@ class Session:
             former = replace(identity, content_key=identity.former_key)
             if await self.ledger.get(self.index_call(former, index)) is not None:
                 return former
-        return await self._contents.resolve(identity, claim=claim)
+        return await self._contents.resolve(identity, record=record)
 
     @asynccontextmanager
     async def sendable(self, video: str) -> AsyncIterator[str]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from tl_data.errors import LakeError, SchemaMismatch
 from tl_data.lake.schemas import LakeSchema, with_former_names
 
-#: The values of a table's `by` columns.
+#: The values of a table's `by` columns (`LakeSchema.by`), which identify rows that are replaced together.
 Group = tuple[Any, ...]
 
 

@@ -26,7 +26,18 @@ ORDER = (
 
 
 class Commits:
-    """Collects the rows of one run and commits them in batches."""
+    """Collects the rows of one run and commits them in batches.
+
+    Args:
+        lake: the lake with the tables.
+        names: the names of the tables to write, with `videos`, `errors` and `runs`.
+        run_row: returns the current row of the run for the table `runs`; called at each commit.
+        videos: a commit is due after this number of finished or failed videos.
+        seconds: a commit is due at this time after the previous one.
+
+    Attributes:
+        tables: the tables by name, in the order in which they are written.
+    """
 
     def __init__(
         self,
@@ -49,12 +60,19 @@ class Commits:
         self._gone: dict[str, dict[Group, None]] = {}
         self._count = 0
 
-    def add(self, name: str, of: str, rows: pa.Table) -> None:
-        """Add rows that replace their groups. `of` identifies the video: two files may be the same video."""
-        self._rows.setdefault(name, {})[of] = rows
+    def add(self, name: str, video: str, rows: pa.Table) -> None:
+        """Add rows to a table. The commit replaces all rows of their groups (see `lake.base.Group`).
+
+        Args:
+            name: the table.
+            video: identifies the video of the rows. Rows that were added before for the same table and video,
+                such as those of another file with the same content, are dropped.
+            rows: rows in the schema of the table.
+        """
+        self._rows.setdefault(name, {})[video] = rows
 
     def gone(self, name: str, groups: list[Group]) -> None:
-        """Delete the rows of groups, unless the same commit adds rows for them."""
+        """Delete the rows of groups of a table, unless the same commit adds rows for them."""
         if name in self.tables:
             self._gone.setdefault(name, {}).update(dict.fromkeys(groups))
 

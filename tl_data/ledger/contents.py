@@ -1,8 +1,9 @@
-"""Maps the digest of a video's content to the key under which the ledger knows this content.
+"""Maps the digest of a video's bytes to one content key, so that equal bytes under several URLs share it.
 
-The key is that of the first URL with this content. There is one small object per content beside the ledger's
-records. It is created if absent, so that two processes that see the same content under two URLs agree on one
-key. If the store of the video gives no digest, the key is that of the URL.
+The key is the one of the first URL with these bytes. The ledger's storage has one small object per digest
+beside the records. It is created if absent, so that two processes that see the same bytes under two URLs
+agree on one key. If the server or bucket of a video gives no digest, the content key is that of its URL, and
+equal bytes under another URL have another key.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tl_data.object_store import Storage
 
 
 class Contents:
-    """The keys of contents by digest."""
+    """The content keys by digest."""
 
     def __init__(self, storage: Storage, *, likely: bool = False) -> None:
         """
@@ -24,25 +25,26 @@ class Contents:
             likely: whether a strong ETag together with the length also counts as a digest.
         """
         self._storage, self._likely = storage, likely
-        self._seen: dict[str, str] = {}  # digest -> key, for contents whose key is not stored
+        self._seen: dict[str, str] = {}  # digest -> content key that is not stored
 
-    async def resolve(self, identity: Identity, *, claim: bool) -> Identity:
-        """The identity with the key of its content.
+    async def resolve(self, identity: Identity, *, record: bool) -> Identity:
+        """The identity with the content key of its digest.
 
         Args:
-            claim: if the content is new, store the key of this URL for all processes. False: write nothing;
-                only this object remembers the key.
+            record: if the digest is new, write the key of this URL to the storage, for all processes. False:
+                write nothing; only this object remembers the key.
 
         Raises:
-            LedgerError: the ledger's store cannot be read or written.
+            LedgerError: the ledger's storage cannot be read or written.
         """
         key = identity.content_key
+        # The most reliable digest is last, so its key wins. If it is new, it gets the key of the other one.
         for name in reversed(self._names(identity)):
-            key = await self._claim(name, key) if claim else await self._look_up(name, key)
+            key = await self._record(name, key) if record else await self._look_up(name, key)
         return identity if key == identity.content_key else replace(identity, content_key=key)
 
     def _names(self, identity: Identity) -> list[str]:
-        """The digests of the content, the most reliable first."""
+        """The digests of the bytes, the most reliable first."""
         names = (identity.digest, identity.likely if self._likely else None)
         return [name for name in names if name]
 
@@ -50,7 +52,7 @@ class Contents:
         stored = await self._read(name)
         return self._seen.setdefault(name, key) if stored is None else stored
 
-    async def _claim(self, name: str, key: str) -> str:
+    async def _record(self, name: str, key: str) -> str:
         stored = await self._read(name)
         if stored is None and await self._storage.create(_path(name), orjson.dumps({"content_key": key})):
             return key

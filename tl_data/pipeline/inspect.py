@@ -104,7 +104,7 @@ async def inspect_video(
     *,
     measure: bool,
     refresh: bool = False,
-    claim: bool = True,
+    record: bool = True,
 ) -> VideoStatus:
     """Inspect one video without paying.
 
@@ -114,7 +114,7 @@ async def inspect_video(
         measure: whether to read length and size of a new video from its header, and refuse it if they exceed
             a limit.
         refresh: whether to replace vectors of another model; summaries and chapters are kept.
-        claim: whether to record the key of a new content in the ledger; False for a plan, which writes
+        record: whether to write a new content key to the ledger's storage; False for a plan, which writes
             nothing.
 
     Raises:
@@ -124,7 +124,7 @@ async def inspect_video(
     if item.fault:
         return VideoStatus(item, "refused", error=item.fault)
     try:
-        identity = await session.identify(item.video, claim=claim)
+        identity = await session.identify(item.video, record=record)
     except (MediaRefused, APIError) as error:
         return VideoStatus(item, "refused", error=error)
     rows = list(item.keys.values())

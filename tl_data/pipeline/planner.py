@@ -46,7 +46,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     async def inspect(item: SourceVideo) -> None:
         nonlocal inspected
         video = await inspect_video(
-            session, index_id, names, item, measure=True, refresh=job.refresh, claim=False
+            session, index_id, names, item, measure=True, refresh=job.refresh, record=False
         )
         _count(result, video, contents)
         if job.alerts and video.identity and video.error is None and video.state != "unchanged":

@@ -146,8 +146,8 @@ class Run:
 
     def _remove(self, lake: Lake) -> None:
         """Mark or delete videos that the source no longer lists."""
-        if self._source.returned:
-            mark_removed(lake, self._source.returned, None, self.job.name)
+        if self._source.to_mark:
+            mark_removed(lake, self._source.to_mark, None, self.job.name)
         if self.job.removed == "keep" or not (gone := self._source.gone()):
             return
         self.report.removed = len(gone)

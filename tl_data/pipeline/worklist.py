@@ -88,7 +88,7 @@ class KnownVideo:
     content_key: str
     video_id: str | None  # None: not indexed
     model: str
-    made: tuple[str, ...]  # names of the outputs that the tables have
+    made: tuple[str, ...]  # its outputs in other tables, as in `videos.made`: "clips", "summaries:<prompt>"
     indexed_at: datetime | None = None
 
 
@@ -104,10 +104,10 @@ class GoneVideo:
 
 @dataclass
 class SourceVideo:
-    """One distinct video and its source keys."""
+    """One distinct video and its source keys, or the fault of a source key that stands for several videos."""
 
-    canonical: str  # URL without its signature
-    video: str  # URL with its signature, or absolute path
+    canonical: str  # URL without its signature; "" for an ambiguous key and for rows without a URL
+    video: str  # URL with its signature, or absolute path; "" as for `canonical`
     url: str  # URL or path as in the source
     keys: dict[str, KnownVideo | None]  # source key -> its state in `videos`; None: it has none
     attempts: dict[str, int] = field(default_factory=dict)  # source key -> failed attempts in `errors`
@@ -122,9 +122,9 @@ class Worklist:
     def __init__(self, job: Job, lake: Lake) -> None:
         """Read the source of a job, and its videos in the tables.
 
-        Rows with the same key and video count as one item. An item has a fault if its row has no URL, if its
-        text is neither a URL nor a file, or if its key stands for several videos. Other items are not
-        affected.
+        Rows of the same video are one item, also if their keys differ. A row has a fault if it has no URL, or
+        if its text is neither a URL nor a file. A key that stands for several videos is one item with a
+        fault, which has all rows of the key. Other items are not affected.
 
         Raises:
             SchemaMismatch: a column is missing or is not text.
@@ -141,14 +141,14 @@ class Worklist:
             self._read_past(lake)
             if job.refresh:
                 self._read_texts(lake)
-            self.rows = self._read_source(job)
+            self.rows = self._read_source(job)  # number of rows that were read, with repeated ones
             for step in STEPS:
                 try:
                     self._con.execute(step)
                 except duckdb.OutOfMemoryException:  # too many rows for this limit
                     self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
                     self._con.execute(step)
-            self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
+            self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])  # number of items
             self._read_changes(job)
             self._con.close()  # releases the memory of the sort
             self._con = duckdb.connect(str(file), config={"memory_limit": CACHE, "threads": 1})
@@ -197,7 +197,7 @@ class Worklist:
         return bool(self._con.execute(query, [value, list(keys)]).fetchall())
 
     def set_video(self, keys: list[str], video_id: str | None, content_key: str) -> None:
-        """Record that source keys of the tables refer to this video from now on."""
+        """Update source keys in the temporary database, for `has_other_key`; the lake is not written."""
         self._con.execute(
             "UPDATE past SET video_id = ?, content_key = ? WHERE list_contains(?, source_key)",
             [video_id, content_key, keys],
@@ -213,10 +213,13 @@ class Worklist:
     def _read_changes(self, job: Job) -> None:
         """Find rows of `videos` that left the source, and rows to mark as listed by this job.
 
-        The latter were removed and are listed again, or have no job yet.
+        The source lists the latter. They are marked as removed; or, if the job handles removals, they have no
+        job yet.
         """
         listed = "SELECT name FROM ordered"
-        complete = not job.limit and self.rows > 0  # a partial source does not show what was removed
+        # A source that is read in part does not show what was removed. An empty source counts as incomplete,
+        # so that a failed export of the list does not remove all videos.
+        complete = not job.limit and self.rows > 0
         self._con.execute(
             f"""CREATE TABLE gone AS SELECT source_key, content_key, video_id, made FROM past
             WHERE {complete} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
@@ -228,7 +231,7 @@ class Worklist:
             AND (removed_at IS NOT NULL OR ({set_job} AND job IS NULL)) ORDER BY source_key"""
         ).fetchall()
         #: Source keys of the rows to mark as listed by this job.
-        self.returned = [key for (key,) in rows]
+        self.to_mark = [key for (key,) in rows]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         """The rows of the table `ordered`."""
@@ -269,14 +272,18 @@ class Worklist:
         return bool(count)
 
     def _read_texts(self, lake: Lake) -> None:
-        """Read the texts, which refreshed videos keep."""
+        """Read the tables of texts.
+
+        If a job replaces vectors of another model (`refresh`), its videos get new ids, and `texts` returns
+        the rows to write again under the new id.
+        """
         for declared in (SUMMARIES, CHAPTERS, HIGHLIGHTS, ANNOTATIONS):
             self._copy(declared.name, lake.batches(declared))
 
     def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
         """Create a table of these rows.
 
-        They are read batch by batch here, because DuckDB would change the type of the lake's errors.
+        The batches are read here. If DuckDB read them, it would raise its own error in place of a LakeError.
         """
         self._con.register("part", rows.schema.empty_table())
         self._con.execute(f"CREATE TABLE {name} AS SELECT * FROM part")
@@ -286,7 +293,7 @@ class Worklist:
         self._con.unregister("part")
 
     def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
-        """The rows of a table of texts of a video, for a job that refreshes."""
+        """The rows of a video in a table of texts. Only for a job with `refresh`, see `_read_texts`."""
         query = f"SELECT * FROM {declared.name} WHERE video_id = ?"
         return self._con.sql(query, params=[video_id]).to_arrow_table().cast(declared.schema)
 

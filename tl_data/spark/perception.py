@@ -2,8 +2,9 @@
 
 The driver reads the source in chunks and starts one Spark job per chunk, several at a time, so that no core
 waits for the last video of a chunk. An executor identifies each URL, downloads and analyses it, and returns
-its evidence, vectors and words. The driver alone writes the lake, one commit per chunk: there are no
-conflicting writers, and files have the size of a chunk. A killed run loses the chunks in flight.
+its evidence, clips and vectors, and frames on request. The driver alone writes the lake, one commit per
+chunk: there are no conflicting writers, and files have the size of a chunk. A killed run loses the chunks in
+flight.
 
 Executors need the extras `local` and `spark` of tl_data. Nothing is paid, and no server runs.
 """
@@ -61,9 +62,11 @@ def _rows_type(declared: LakeSchema, *without: str) -> pa.DataType:
 
 
 _CLIPS, _VECTORS, _FRAMES = _rows_type(CLIPS, "thumbnail_url"), _rows_type(VECTORS), _rows_type(FRAMES)
-#: What an executor receives for each video.
-_TASK = pa.schema([("canonical_url", TEXT), ("url", TEXT), ("known_key", TEXT)])
-#: What an executor returns for each video. `state` is done, unchanged or failed.
+#: What an executor receives for each video. `known_key` is the content key that needs no analysis; NULL if
+#: the lake has none for this URL.
+_INPUT = pa.schema([("canonical_url", TEXT), ("url", TEXT), ("known_key", TEXT)])
+#: What an executor returns for each video. `state` is done, unchanged or failed; `form` is the version of the
+#: evidence.
 _RESULT = pa.schema(
     [
         ("canonical_url", TEXT),
@@ -107,14 +110,20 @@ class Report:
 
 @dataclass(frozen=True)
 class _Executor:
-    """The work of an executor; it is pickled with the function."""
+    """The function that analyzes videos on an executor. Spark pickles it with its fields."""
 
-    access: Access
-    model: str
-    frames: bool
-    signed_url_hours: float
+    access: Access  # the files and addresses that it may read
+    model: str  # the model name that all executors must have
+    frames: bool  # whether it also returns frames
+    signed_url_hours: float  # how long URLs of objects in buckets are signed for
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Turn batches of `_INPUT` into batches of `_RESULT`, one row each.
+
+        Raises:
+            SchemaMismatch: this executor has other models.
+            ModelFailed, StorageFull: the executor cannot analyze videos.
+        """
         perceiver = _perceiver(self.access)
         if perceiver.model != self.model:
             raise SchemaMismatch(
@@ -214,7 +223,7 @@ class _Headers:
         )
 
 
-#: The perceiver of this Python worker, by what it may reach. Spark reuses workers, so models are loaded once.
+#: The perceivers of this Python worker, by access. Spark reuses workers, so each loads its models once.
 _perceivers: dict[Access, Perceiver] = {}
 
 
@@ -323,13 +332,13 @@ def perceive(
     work = _Executor(access, model, frames, signed_url_hours)
     columns = [df[url].alias("url")] + ([df[key].alias("source_key")] if key else [])
     rows = df.select(*columns).distinct().toLocalIterator(prefetchPartitions=True)
-    source = run.tasks({"url": row["url"], "source_key": row["source_key"] if key else None} for row in rows)
+    source = run.inputs({"url": row["url"], "source_key": row["source_key"] if key else None} for row in rows)
     with ThreadPoolExecutor(in_flight, "tl-perceive") as pool:
         pending: dict[Future[pa.Table], None] = {}
         try:
             while True:
-                while len(pending) < in_flight and (tasks := list(islice(source, chunk))):
-                    pending[pool.submit(_analyze_chunk, spark, work, tasks, per_task)] = None
+                while len(pending) < in_flight and (inputs := list(islice(source, chunk))):
+                    pending[pool.submit(_analyze_chunk, spark, work, inputs, per_task)] = None
                 if not pending:
                     break
                 done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -339,7 +348,7 @@ def perceive(
         except BaseException:
             run.end("interrupted")
             raise
-    run.end("partial" if run.report.failed else "done")
+    run.end("done")
     return run.report
 
 
@@ -354,18 +363,23 @@ def _model_of_executors(spark: Any, access: Access) -> str:
     return str(rows[0]["model"])
 
 
-def _analyze_chunk(spark: Any, work: _Executor, tasks: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
-    """Run one chunk on the executors."""
+def _analyze_chunk(spark: Any, work: _Executor, inputs: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
+    """Analyze one chunk, rows of `_INPUT`, on the executors; returns rows of `_RESULT`."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    source = spark.createDataFrame(pa.Table.from_pylist(list(tasks), _TASK))
-    parts = source.repartition(max(1, math.ceil(len(tasks) / per_task)))
+    source = spark.createDataFrame(pa.Table.from_pylist(list(inputs), _INPUT))
+    parts = source.repartition(max(1, math.ceil(len(inputs) / per_task)))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return work(batches)
 
     result: pa.Table = parts.mapInArrow(run, from_arrow_schema(_RESULT)).toArrow()
     return result.cast(_RESULT)
+
+
+def _video_id(sha256: str) -> str:
+    """The id of a video: 24 hex digits, as on a platform, from the file, so that equal files have one id."""
+    return sha256[:24]
 
 
 @dataclass
@@ -436,8 +450,8 @@ class _Run:
             "started_at": datetime.now(UTC),
         }  # fmt: skip
 
-    def tasks(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """A task for each distinct video. Rows without a valid URL are refused."""
+    def inputs(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A row of `_INPUT` for each distinct video. Rows without a valid URL are refused."""
         for row in rows:
             self._rows += 1
             url, key = row["url"], row["source_key"]
@@ -464,7 +478,7 @@ class _Run:
         report, now = self.report, datetime.now(UTC)
         rows = result.drop_columns(["clips", "vectors", "frames", "evidence"]).to_pylist()
         done = result.filter(pc.equal(result.column("state"), "done"))
-        ids = [sha[:24] for sha in done.column("sha256").to_pylist()]
+        ids = [_video_id(sha256) for sha256 in done.column("sha256").to_pylist()]
         first = pa.array([ids.index(video_id) for video_id in dict.fromkeys(ids)], pa.int64())
         distinct, ids = done.take(first), list(dict.fromkeys(ids))  # several URLs may have the same content
         changed = [url for url in done.column("canonical_url").to_pylist() if url in self._known.keys]
@@ -504,7 +518,7 @@ class _Run:
                 self._known.failed.discard(row["canonical_url"])
                 self._known.sources.update(keys)
                 video = {name: row[name] for name in _VIDEO_COLUMNS} | {
-                    "video_id": row["sha256"][:24],
+                    "video_id": _video_id(row["sha256"]),
                     "status": "ready",
                     "model": report.model,
                     "made": made,
@@ -544,7 +558,12 @@ class _Run:
         return list(copies.values())
 
     def end(self, status: str) -> None:
-        """Write the remaining refusals, and the row of the run."""
+        """Write the remaining refusals, and the row of the run.
+
+        Args:
+            status: `done` or `interrupted`. A run that is done becomes `partial` if a video failed or a row
+                was refused. This is known only here, after the remaining refusals are counted.
+        """
         if self._refused:
             self.report.failed += len(self._refused)
             self._tables["errors"].replace_groups(rows_of(ERRORS, self._refused))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import TABLES
+from tl_data.functions import TABLES as LISTINGS
 from tl_data.spark.worker import Worker
 from tl_data.types import TIME
 
@@ -83,12 +83,14 @@ class ReadyVideos(DataSourceStreamReader):
         """The videos after `start` up to `end`. A repeated read returns the same videos."""
         assert isinstance(partition, Window)
         end, ids = _time(partition.end), _ids(partition.end)
+        # A video within GRACE before the end may have appeared since the end was determined. It is not in the
+        # end's ids then, and belongs to the next window. The ids lack older videos, which all had appeared.
         rows = [
             row
             for row in self._ready(partition.start)
             if row["indexed_at"] <= end and (row["video_id"] in ids or row["indexed_at"] <= end - GRACE)
         ]
-        yield pa.RecordBatch.from_pylist(rows, TABLES["videos"].schema)
+        yield pa.RecordBatch.from_pylist(rows, LISTINGS["videos"].schema)
 
     def commit(self, end: dict[str, Any]) -> None:
         """Only remember the offset: Spark stores it."""
@@ -104,7 +106,7 @@ class ReadyVideos(DataSourceStreamReader):
         if after != _START:
             options["created_at"] = (after - self.lookback).isoformat().replace("+00:00", "Z")
         rows: list[dict[str, Any]] = []
-        for batch in self.worker.connection().batches(TABLES["videos"], **options):
+        for batch in self.worker.connection().batches(LISTINGS["videos"], **options):
             recent = pc.greater(batch.column("indexed_at"), pa.scalar(after - GRACE, TIME))
             rows += [row for row in batch.filter(recent).to_pylist() if row["video_id"] not in known]
         return sorted(rows, key=lambda row: (row["indexed_at"], row["video_id"]))

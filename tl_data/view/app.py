@@ -88,7 +88,7 @@ def app(viewer: Viewer, token: str, port: int) -> Starlette:
             ],
         )
     ]
-    guard = Middleware(Guard, token=token, names=names, hosts=viewer.library.hosts)
+    guard = Middleware(Guard, token=token, names=names, origins=viewer.library.origins)
     return Starlette(routes=routes, middleware=[guard])
 
 

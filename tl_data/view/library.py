@@ -1,4 +1,4 @@
-"""The videos of a lake for the page: one tile per video, filters, text search, and the details of a video."""
+"""The videos of a lake for the viewer: one tile per video, filters, text search, details of a video."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tl_data.urls import redacted
 from tl_data.view.snapshot import LakeFolder, Row, Snapshot, identifiers
 
 SORTS = ("newest", "oldest", "title", "longest", "shortest")
-MAX_TOPICS = 40  # the most topics that the page offers as filters
-#: The text columns of `clips`; a lake may lack some.
+MAX_TOPICS = 40  # the most topics that the viewer offers as filters
+#: The text columns of `clips`. Jobs write `transcription`; only programs of others add `on_screen_text`.
 TEXT_COLUMNS = ("transcription", "on_screen_text")
 #: Kinds of rows of `annotations` -> name of their lane in the timeline.
 LANES = {"text": "on-screen text", "object": "objects"}
-#: Columns of `clips` that tables of other tools have -> name of their lane.
+#: Columns that only programs of others add to `clips` -> name of their lane. Jobs write `annotations`.
 CLIP_LANES = {"on_screen_text": "on-screen text", "objects": "objects"}
 
 
 @dataclass(frozen=True)
 class Query:
-    """The filters, order and range of a page of videos. An empty filter selects all videos."""
+    """The filters, order and range of a list of videos. An empty filter selects all videos."""
 
     text: str = ""
     state: str = ""
@@ -61,12 +61,12 @@ class Library:
         return self._tiles
 
     def find(self, identifier: str) -> Row | None:
-        """The tile of a video by its id or source key; None if the lake does not have it."""
+        """The tile of a video by its id, source key or, without an id, content key; None if it is unknown."""
         self.tiles()
         return self._ids.get(identifier)
 
     def page(self, query: Query) -> Row:
-        """One page of the matching videos, and the number of all matching videos."""
+        """The matching videos in the range of the query, and the number of all matching videos."""
         selected = [tile for tile in self.tiles() if _matches(tile, query)]
         if query.text:
             text = query.text.casefold()
@@ -79,8 +79,8 @@ class Library:
                 or t["record"].get("content_key") in matching_ids
             ]
         selected = _sorted(selected, query.sort)
-        page = selected[query.offset : query.offset + query.limit]
-        return {"total": len(selected), "videos": [_public(tile) for tile in page]}
+        in_range = selected[query.offset : query.offset + query.limit]
+        return {"total": len(selected), "videos": [_public(tile) for tile in in_range]}
 
     def facets(self) -> Row:
         """The states and topics to filter by, with the number of videos of each."""
@@ -137,7 +137,10 @@ class Library:
         }
 
     def words(self, text: str, limit: int) -> list[Row]:
-        """Clips and chapters that contain a text, as hits. The search is free: it reads only the tables."""
+        """Clips, chapters, highlights and annotations that contain a text, as hits.
+
+        The search is free: it reads only the tables.
+        """
         snapshot = self.lake.snapshot()
         hits = [
             {"kind": kind, **_hit(row, row.get(column) or "")}
@@ -160,8 +163,8 @@ class Library:
         hit = {**hit, "id": tile["id"]} if tile else hit
         return {**hit, "title": tile["title"] if tile else hit["id"], "known": tile is not None}
 
-    def hosts(self) -> set[str]:
-        """The origins (scheme, host and port) of sources on the web. The page may load media from them."""
+    def origins(self) -> set[str]:
+        """The origins (scheme, host and port) of sources on the web. The viewer may load media from them."""
         origins = set()
         for tile in self.tiles():
             parts = urlsplit(tile["source"])

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MAX_HOSTS = 200  # the most source origins in the policy, because browsers limit the length of headers
+MAX_ORIGINS = 200  # the most source origins in the policy, because browsers limit the length of headers
 HEADERS = {
     "Referrer-Policy": "no-referrer",  # the URL contains the token
     "X-Content-Type-Options": "nosniff",
@@ -19,9 +19,9 @@ HEADERS = {
 }
 
 
-def policy(hosts: Iterable[str]) -> str:
-    """The Content-Security-Policy: scripts and styles from this server, media also from the lake's hosts."""
-    media = " ".join(sorted(hosts)[:MAX_HOSTS])
+def policy(origins: Iterable[str]) -> str:
+    """The Content-Security-Policy: scripts and styles from this server, media also from these origins."""
+    media = " ".join(sorted(origins)[:MAX_ORIGINS])
     return "; ".join(
         [
             "default-src 'none'",
@@ -42,16 +42,16 @@ class Guard:
 
     Args:
         names: the allowed values of the Host header; this prevents DNS rebinding.
-        hosts: returns the origins from which the page may load media; called for each page.
+        origins: returns the origins from which the page may load media; called for each page.
     """
 
     def __init__(
-        self, app: ASGIApp, token: str, names: Iterable[str], hosts: Callable[[], Iterable[str]]
+        self, app: ASGIApp, token: str, names: Iterable[str], origins: Callable[[], Iterable[str]]
     ) -> None:
         self.app = app
         self.token = token.encode()
         self.names = frozenset(names)
-        self.hosts = hosts
+        self.origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403 or pass the request on, and add the headers of the policy to the answer."""
@@ -63,7 +63,7 @@ class Guard:
             return
         added = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
         if scope["path"].endswith("/"):
-            added[b"content-security-policy"] = policy(self.hosts()).encode()
+            added[b"content-security-policy"] = policy(self.origins()).encode()
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -3,8 +3,9 @@
 A vector has two parts:
 
 - 256 values: the mean of static word embeddings (WordLlama, 16 MB of weights in its wheel) of a text, or of
-  the words that describe a clip: its colours, motion, objects, on-screen text and speech. Objects are
-  weighted by probability. Actions are not recognised: "a dog running" is near a clip with a dog.
+  the words that describe a clip: its colours, motion, people, on-screen text and speech, and the names of
+  recognised classes, which are weighted by probability. Actions are not recognised: "a dog running" is near a
+  clip with a dog.
 - 64 values: the projected descriptor of a picture or sound; zeros for text. The descriptor tells apart
   pictures that are described by the same words.
 
@@ -13,8 +14,8 @@ picture or text; zeros for sound. Its norm is twice the norm of the words. A cor
 of the encoder by about 0.1, and a matching word raises the cosine of the words by about 0.4. A cosine weighs
 the parts by their squared norms, here 4 to 1, so that both count about equally: 4 x 0.1 = 1 x 0.4.
 
-What is recognised in a clip has four names: `objects` are people and faces, `labels` come from the
-classifier, `things` from the detector, and `concepts` are the hierarchy of names over both.
+What is recognised in a clip has four names: `objects` are people and faces only, `labels` are classes from
+the classifier, `things` classes from the detector, and `concepts` are the hierarchy of names over both.
 
 Vectors are deterministic. Only vectors of the same model name (`tl-local-2`, with a suffix for an encoder)
 can be compared.
@@ -52,10 +53,10 @@ _DECODING = threading.Lock()  # one image is decoded at a time: a large one take
 DESCRIPTOR_DIMENSION = 64  # the size of the descriptor part
 DIMENSION = WORD_DIMENSION + DESCRIPTOR_DIMENSION  # the size of a vector without an encoder
 
-SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector
+SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector, unless the whole range is shorter
 _DESCRIPTOR_SHARE = 0.6  # norm of the descriptor part, relative to the words
 _LABELS = 10  # the largest number of classes from the classifier
-_LABEL_SHARE = 1.5  # norm of objects with probability 1, relative to measurements and text
+_LABEL_SHARE = 1.5  # norm of the names of classes with probability 1, relative to measurements and text
 _ENCODER_SHARE = 2.0  # norm of the encoder part, relative to the words
 
 #: Shade -> the name of the colour that describes clips. All of these words nearly always mean a colour.
@@ -134,9 +135,10 @@ def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
 
 
 def _content_words(text: str) -> str:
-    """The content words of a text. Shades are replaced by the colour names that describe clips.
+    """A text without stop words (EMPTY) and generic nouns (GENERIC); the whole text if nothing else is left.
 
-    "up" is a stop word, but it is kept: it is a direction of motion.
+    Shades are replaced by the colour names that describe clips. "up" is a stop word, but it is kept: it is a
+    direction of motion.
     """
     words = re.findall(r"[^\W_]+", text.lower())
     kept = [_COLOR_OF_SHADE.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
@@ -180,10 +182,11 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
 
 
 def _label_part(clip: Clip) -> Vector:
-    """The mean of the vectors of object names, weighted by probability (ConSE, Norouzi et al. 2014).
+    """The mean of the vectors of the names of `labels` and `things`, weighted by probability.
 
-    Its norm is proportional to the largest probability, so that uncertain objects do not outweigh colours and
-    words.
+    The method is ConSE (Norouzi et al. 2014). The norm is proportional to the largest probability, so that
+    uncertain classes do not outweigh colours and words. A class of the detector counts in full only if the
+    classifier confirms it (`Thing.agreed`).
     """
     probability_of = {label.name: label.probability for label in clip.labels[:_LABELS]}
     for thing in clip.things:
@@ -215,8 +218,9 @@ def segments_of(
         options: `visual`, `visual-text`, `audio`, `transcription`. A clip without evidence for an option (no
             speech for `transcription`) has no segment.
         scope: `clip`, `video` or both.
-        clip_length: the fixed length of clips from `start` on, 2 to 10 seconds; a last clip shorter than 2 s
-            is dropped. None: the clips of the evidence, cut where the picture changes.
+        clip_length: the fixed length of clips from `start` on, 2 to 10 seconds. A last clip shorter than 2 s
+            is dropped, unless the whole part is shorter. None: the clips of the evidence, cut where the
+            picture changes. They are embedded whole, also those that begin before `start` or end after `end`.
         start, end: the embedded part of the video, in seconds. None: the whole video.
         encoder: the encoder of the evidence.
 
@@ -263,7 +267,10 @@ def as_tuple(vector: Vector) -> tuple[float, ...]:
 
 
 def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
-    """Divide a time range into ranges of a fixed length. A last one that is too short is dropped."""
+    """Divide a time range into ranges of a fixed length.
+
+    A last one shorter than SHORTEST_CLIP_SEC is dropped, unless the whole range is shorter.
+    """
     ranges: list[tuple[float, float]] = []
     number = 0
     while (start := begin + number * length) < stop - 1e-6:
@@ -277,8 +284,9 @@ def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float,
 def blend(evidence: Evidence, start: float, end: float) -> Clip:
     """A clip for any time range.
 
-    Measurements are means over the overlapping clips, weighted by overlap; of `objects` the largest
-    confidence counts. Everything else, such as keyframe and labels, is that of the clip with the longest
+    Measurements and the encoder vector are means over the overlapping clips, weighted by overlap. Of
+    `objects` the largest confidence counts. `cut` is that of the first clip, and False if this clip begins
+    before the range. Everything else, such as keyframe and labels, is that of the clip with the longest
     overlap.
     """
     parts = [
@@ -328,7 +336,10 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
 
 
 def _mean_encoder_vector(parts: Sequence[tuple[Clip, float]]) -> tuple[float, ...]:
-    """The mean of the encoder vectors of several clips, weighted by duration."""
+    """The mean of the encoder vectors of several clips, weighted by overlap, as a unit vector.
+
+    Clips without an encoder vector do not count; () if no clip has one.
+    """
     size = max(len(clip.encoder_vector) for clip, _ in parts)
     total = np.zeros(size, np.float32)
     for clip, overlap in parts:
@@ -409,9 +420,9 @@ class ImageQuery:
     """The analysis of an image query."""
 
     descriptor: NDArray[np.float32]
-    traits: dict[str, float]  # trait -> strength
+    traits: dict[str, float]  # trait of `attributes.traits_of` -> strength; without "still"
     encoder_vector: NDArray[np.float32]  # empty without an encoder
-    concepts: dict[int, float]  # concept -> probability, if at least 0.4; without hypernyms
+    concepts: dict[int, float]  # number of a concept -> probability; see `_certain_concepts`
     noise: bool  # only noise: its colours and descriptor equal those of plain gray and must not be searched
 
 
@@ -436,10 +447,10 @@ def image_query(
 
 
 def _certain_concepts(clip: Clip) -> dict[int, float]:
-    """The concepts of a picture with a probability of at least 0.4, without hypernyms of others among them.
+    """The concepts of a picture with a probability of at least 0.4.
 
-    Concepts above more than 30 classes of the classifier, such as "animal", are left out: they match too
-    much.
+    Hypernyms of others among them are left out, except classes of the detector. Concepts above more than 30
+    classes of the classifier, such as "animal", are left out: they match too much.
     """
     table = concepts.table()
     probable = {

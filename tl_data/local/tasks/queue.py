@@ -26,17 +26,19 @@ from tl_data.local.tasks.handlers import HeldByFault, TaskHandlers
 
 log = logging.getLogger("tl_data.local")
 
+# CHECKERS and DOWNLOADS are limits for each of the tables `tasks` and `assets`.
 CHECKERS = 4  # concurrent container checks of uploaded files
 DOWNLOADS = 8  # concurrent downloads; uploads have lanes of their own
-DOWNLOADS_OF_HOST = 4  # concurrent downloads from one host, so that a slow host does not occupy all lanes
+#: Concurrent downloads of all tables from one host, so that a slow host does not occupy all lanes.
+DOWNLOADS_OF_HOST = 4
 SCANNED_ROWS = 200  # waiting rows that are scanned for a URL of another host
 UNFINISHED = ("validating", "pending", "queued", "indexing")
 SWEEP_SEC = 20.0  # seconds between sweeps, and between looks for new rows
 RETRY_SEC, MAX_RETRY_SEC = 0.5, 15.0  # first and longest wait between retries while the disk is full
 MIN_FREE_BYTES = 256 << 10  # if less is free, a failed step counts as an error of the disk, not of the video
 
-#: Selects the rows that no injected fault holds.
-FREE = Where("stuck", "=", 0)
+#: Selects the rows that no injected fault keeps unfinished.
+NOT_STUCK = Where("stuck", "=", 0)
 
 Step = Callable[[Row], Awaitable[None]]
 
@@ -57,8 +59,8 @@ class Queue:
         self.run_analysis: Step | None = None
 
     def start(self) -> None:
-        """Start the lanes; tasks that an earlier process left unfinished are queued again."""
-        for row in self._store.rows("tasks", [Where("status", "in", ("queued", "indexing")), FREE]):
+        """Start the lanes. Tasks that an earlier process left queued or indexing become pending again."""
+        for row in self._store.rows("tasks", [Where("status", "in", ("queued", "indexing")), NOT_STUCK]):
             self._store.change("tasks", row["id"], status="pending", updated_at=now())
         self._sweep()
         lanes: list[Coroutine[Any, Any, None]] = []
@@ -83,6 +85,7 @@ class Queue:
             self._sweep_lane(),
         ]
         lanes += [
+            # The column `again` has the state of a requested new analysis.
             self._lane("videos", (reindex.WANTED,), self.handlers.reanalyze, "again")
             for _ in range(self._config.workers)
         ]
@@ -96,16 +99,20 @@ class Queue:
 
     @property
     def idle(self) -> bool:
-        """Whether no row is waiting or in progress."""
-        waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
+        """Whether no row is waiting or in progress.
+
+        Rows that an injected fault keeps unfinished, and videos that wait for the packaging of their stream,
+        do not count as waiting.
+        """
+        waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), NOT_STUCK])
         for table in ("embed_tasks", "assets", "analyze_tasks"):
             states = Where("status", "in", ("queued", "processing"))
-            waiting += self._store.total(table, [states, FREE])
+            waiting += self._store.total(table, [states, NOT_STUCK])
         waiting += self._store.total("videos", [Where("again", "=", reindex.WANTED)])
         return not self._claimed and not waiting
 
     def holds(self, task_id: str) -> bool:
-        """Whether a task is in progress. If so, the queue removes its files."""
+        """Whether a step of a task is in progress. The step deletes the files of a task that is deleted."""
         return task_id in self._claimed
 
     async def wait_until_done(self, table: str, row_id: str, seconds: float) -> None:
@@ -148,14 +155,15 @@ class Queue:
     ) -> None:
         """Process the rows in `states` forever, one after another, oldest first.
 
-        A step is repeated if it fails because the database or a file cannot be written. A row is marked as
-        failed only for an error of its video.
+        A step is repeated if the disk is full, or if the lane cannot read or write the state of the row. Any
+        other error of a step fails its row; see `_run`.
 
         Args:
+            column: the column of the table that has the state.
             by_url: process only rows with a URL (True) or only rows without one (False); None: all rows.
         """
         where = [Where(column, "in", states)]
-        where += [FREE] if table != "videos" else []
+        where += [NOT_STUCK] if table != "videos" else []
         where += [Where("url", "empty", not by_url)] if by_url is not None else []
         name, wait = object(), RETRY_SEC  # the name identifies this lane in `_lane_problems`
         undo: Row | None = None  # a row whose step was interrupted by an error
@@ -185,10 +193,14 @@ class Queue:
                 wait = min(2 * wait, MAX_RETRY_SEC)
 
     async def _run(self, table: str, row: Row, step: Step) -> None:
-        """Run one step of one row. If the video has an error, mark the row as failed.
+        """Run one step of one row. If it fails, mark the row as failed.
+
+        The row gets the code of the error if it is an error of the video (MediaProblem), otherwise
+        `internal_error`.
 
         Raises:
-            StorageFull: the disk is full; the step can be repeated, as after any other error that is raised.
+            StorageFull: the disk is full; the step can be repeated.
+            Exception: the failure cannot be recorded; the step can be repeated.
         """
         try:
             await step(row)
