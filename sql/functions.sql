@@ -1,7 +1,7 @@
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
 -- The functions in DuckDB and Spark SQL. Register them first, in Python:
 -- import tl_data; tl_data.register(con), where con is a DuckDB connection or a Spark session.
--- Each has a form that never fails the statement: try_tl_..., which gives
+-- Each has a form that returns the error of a row as a value: try_tl_..., which gives
 -- struct(value, error, usage, provenance).
 -- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of
 -- JSON text: tl_json(json, '$.title').

@@ -44,7 +44,8 @@ def register(
         target: a `duckdb.DuckDBPyConnection`, or a `SparkSession`, classic or Connect.
         settings: the settings of all calls; by default `Settings.load()`.
         budget: the maximum cost of one SQL statement, in the price list's currency; `math.inf` for no limit.
-            The default is TL_SQL_BUDGET, or 10 with an API key. A statement fails before it costs more.
+            The default is TL_SQL_BUDGET, or 10 with an API key. A statement fails before it costs more. In
+            Spark, all calls after the registration count as one statement; see `tl_data.spark.guard`.
         max_calls: the maximum number of paid calls of one SQL statement.
         overrides: single settings that replace those in `settings`, such as `index="news"`.
     """

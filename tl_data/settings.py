@@ -75,7 +75,7 @@ def _home() -> str:
 class Settings:
     """All settings, immutable and picklable. The repr does not contain the API keys."""
 
-    api_key: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)  # key of the service, or of a server at base_url
     base_url: str | None = None  # None: the service if there is a key, else the embedded engine
     index: str = "tl_data"  # name or id of the index for URLs and paths
     ledger: str | None = None  # a path or s3://, gs://, az:// address; None: <home>/ledger
@@ -88,14 +88,14 @@ class Settings:
     poll_interval: float = 5.0  # seconds between polls of one or two tasks; more tasks are polled less often
     retries: int = 5  # maximum number of retries of a call that can be repeated
     max_wait: float = 300.0  # longest wait in seconds for a rate limit; a longer wait is an error; jobs: 3660
-    requests_per_minute: float | None = None  # None: the limit in the API's headers (also below)
-    requests_per_hour: float | None = None
-    requests_per_day: float | None = None
-    video_minutes_per_hour: float | None = None
-    video_minutes_per_day: float | None = None
-    tokens_per_minute: float | None = None
-    tokens_per_hour: float | None = None
-    tokens_per_day: float | None = None
+    requests_per_minute: float | None = None  # None: the limit in the API's headers
+    requests_per_hour: float | None = None  # likewise
+    requests_per_day: float | None = None  # likewise
+    video_minutes_per_hour: float | None = None  # likewise
+    video_minutes_per_day: float | None = None  # likewise
+    tokens_per_minute: float | None = None  # likewise
+    tokens_per_hour: float | None = None  # likewise
+    tokens_per_day: float | None = None  # likewise
     local_clip: str | None = None  # embedded engine: folder of an image-text encoder (CLIP, SigLIP) in ONNX
     local_whisper: str | None = None  # embedded engine: folder of a Whisper model for faster-whisper
     local_objects: str | None = None  # embedded engine: folder with the weights of the vision models
@@ -114,9 +114,7 @@ class Settings:
     signed_url_hours: float = 12.0  # how long a signed URL of an object in a bucket is valid
     signing_parameters: str = ""  # further parameters of signatures, as "sid, -token"; -name excludes one
     http_headers: str | None = None  # TOML file with HTTP headers by host, for videos that need credentials
-    # When two URLs count as the same video. "certain": if the digests of the content are equal.
-    # "likely": also if ETag and length are equal.
-    same_content: SameContent = "certain"
+    same_content: SameContent = "certain"  # "likely": equal ETag and length make URLs one video, too
     on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
 
     def __post_init__(self) -> None:

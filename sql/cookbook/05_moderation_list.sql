@@ -1,4 +1,4 @@
--- A list to look through: every clip that matches a rule at medium confidence or better.
+-- A list to look through: up to 50 clips for each rule, at medium confidence or better.
 SELECT r.rule, v.url, c.start_sec, c.end_sec, c.confidence
 FROM (VALUES ('emergency'), ('a weapon'), ('somebody smokes')) AS r(rule),
      LATERAL tl_search('demo', r.rule, threshold => 'medium', max_hits => 50) c

@@ -1,4 +1,4 @@
--- What to show next: for each viewer, the unseen video whose clips are nearest to what was watched.
+-- What to show next: for each viewer, the two unseen videos whose clips are nearest to what was watched.
 WITH watched AS (
     SELECT 'ann' AS viewer, v.video_id FROM videos v WHERE v.url LIKE '%soup%'
     UNION ALL

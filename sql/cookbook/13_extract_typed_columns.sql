@@ -1,4 +1,4 @@
--- Facts by JSON schema into typed columns. tl_json reads a field of JSON text on both engines.
+-- Facts by JSON schema into typed columns. tl_json reads a field of JSON text in DuckDB and Spark.
 WITH facts AS (
     SELECT v.url, tl_extract(v.video_id, 'What is the title, and how long is the video?',
         '{"type": "object", "properties": {"title": {"type": "string"}, "duration": {"type": "number"}}}',

@@ -41,11 +41,13 @@ def stream(
         columns: argument of the function -> column of the source.
         into: name of the new column.
         attempt: return the `try_` struct (value, error, usage, provenance) instead of failing.
+        settings: the settings of the calls; None: `Settings.load()`.
         constants: arguments that are the same for all rows.
 
     Raises:
         SchemaMismatch: an unknown function, argument or column.
-        RowFailed: a row failed; raised while the stream is read. Not raised with `attempt`.
+        RowFailed: a row failed; raised while the stream is read. Not raised with `attempt`, nor with the
+            setting `on_error = "null"`.
     """
     if (f := FUNCTIONS.get(function)) is None:
         raise SchemaMismatch(

@@ -85,7 +85,7 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
 
 
 def cancel(con: duckdb.DuckDBPyConnection | None = None) -> None:
-    """Stop the calls of running queries, from any thread. The queries fail, and finished rows are saved.
+    """Stop the calls of running queries, from any thread. The queries fail. The ledger keeps paid answers.
 
     After Ctrl-C or `con.interrupt()`, DuckDB still waits for the function that it has called, and the
     function does not notice the interrupt. So call `cancel` before interrupting, or in a signal handler.
@@ -117,7 +117,7 @@ def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
 
 
 def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registration:
-    """Create all functions and tables of the catalog in the DuckDB connection."""
+    """Create the UDFs of all functions and listings of the catalog in the database of the connection."""
     number = next(_numbers)
     registration = _registrations[number] = _Registration(connection, number)
     for f in FUNCTIONS.values():
@@ -191,8 +191,9 @@ DIMENSION = "embedding_dimension"
 #: the same id.
 STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
-#: Macros that have the same names in Spark: the cosine of two vectors (-1 to 1), and a field of JSON text by
-#: its path. `tl_usage()` returns the cost of this process's calls, `tl_nearest()` the similar clips.
+#: Macros. Two have the same names in Spark: the cosine of two vectors (-1 to 1), and a field of JSON text by
+#: its path. Two exist in DuckDB only: `tl_usage()` returns the cost of this process's calls with the settings
+#: of the registration, `tl_nearest()` the rows of a lake whose vectors are most similar to a vector.
 HELPERS = (
     "tl_similarity(a, b) AS CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
     "tl_json(text, path) AS json_extract_string(text, path)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Column -> description. `function.column` takes precedence for that function or listing.
 _DESCRIPTIONS = {
-    "analysis_mode": "general, or the kind of a segmentation",
+    "analysis_mode": "general, or time_based_metadata for segments",
     "asset_id": "the platform's id of the uploaded file; NULL without one",
     "asset_ids": "the pictures of the person, as ids of assets",
     "calls": "paid calls",
@@ -21,8 +21,8 @@ _DESCRIPTIONS = {
     "description": "the description of the entity",
     "distinct_rows": "different values among the rows",
     "duration_sec": "length in seconds",
-    "embedding_option": "the kind of evidence: visual, audio, transcription",
-    "embedding_scope": "what the vector describes: clip or video",
+    "embedding_option": "what the vector represents: visual (Marengo 2.7: visual-text), audio, transcription",
+    "embedding_scope": "the part that the vector covers: clip or video",
     "end_sec": "end in seconds from the beginning of the video",
     "entity_id": "the platform's id of the entity; a search text refers to it as <@entity_id>",
     "error_code": "the code of the error; NULL without one",
@@ -56,7 +56,7 @@ _DESCRIPTIONS = {
     "reused": "rows that are answered from the ledger",
     "score": "relevance, higher is better; NULL from models that only rank",
     "size_bytes": "size of the file in bytes",
-    "speaker": "who speaks; NULL if the platform does not tell",
+    "speaker": "who speaks; NULL if the platform identified no speaker",
     "start_sec": "start in seconds from the beginning of the video",
     "status": "state on the platform",
     "summary": "what happens",

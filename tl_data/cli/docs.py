@@ -107,7 +107,7 @@ def _sql_page() -> str:
     parts = [
         f"{_HEAD}-- The functions in DuckDB and Spark SQL. Register them first, in Python:\n"
         "-- import tl_data; tl_data.register(con), where con is a DuckDB connection or a Spark session.\n"
-        "-- Each has a form that never fails the statement: try_tl_..., which gives\n"
+        "-- Each has a form that returns the error of a row as a value: try_tl_..., which gives\n"
         "-- struct(value, error, usage, provenance).\n"
         "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of\n"
         "-- JSON text: tl_json(json, '$.title').\n",
@@ -128,7 +128,7 @@ def _sql_page() -> str:
 def _listings_page() -> str:
     parts = [
         f"{_HEAD}-- The listings of the API in DuckDB and Spark SQL. Spark also reads them by\n"
-        "-- spark.read.format('twelvelabs').\n"
+        "-- spark.read.format('twelvelabs'), except tl_estimate.\n"
     ]
     for t in TABLES.values():
         columns = ", ".join(f"{c.name} {sql_type(c.type)}" for c in t.schema)
@@ -157,10 +157,11 @@ def _reference() -> str:
         "The same names in DuckDB and Spark SQL; without `tl_` in Python (`tl_data.search`), with dashes\n"
         "on the command line (`tl-data search`). Arguments with a default are passed by name:\n"
         "`max_hits => 5`.\n\n"
-        "`try_tl_...` gives `struct(value, error, usage, provenance)` and never fails the statement;\n"
-        "for a NULL input error is NULL and value is NULL or an empty list, and otherwise exactly one of\n"
-        "them is set. If a row fails, the plain form waits for the calls that are running, stores their\n"
-        "results, and then fails with a message that names the row and the next step.\n\n"
+        "`try_tl_...` gives `struct(value, error, usage, provenance)`. A row that fails does not fail the\n"
+        "statement; the guard of the cost does. For a NULL input error is NULL and value is NULL or an\n"
+        "empty list, and otherwise exactly one of them is set. If a row fails, the plain form waits for\n"
+        "the calls that are running, stores their results, and then fails with a message that names the\n"
+        "row and the next step.\n\n"
         "**The price of a statement.** A backend calls a function for whole batches of rows, even if the\n"
         "statement has a LIMIT: select the rows first.\n\n"
         "```sql\n"

@@ -1,4 +1,4 @@
-"""Checks the installation, the endpoint and the settings, and names a command for each problem."""
+"""Checks the installation, the endpoint and the settings, and names the command that solves a problem."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OTHER_VARIABLES = {"TL_CONFIG", "TL_PRICES", "TL_ENGINE_API_KEY", "TL_ENGINE_PR
 #: Timeout in seconds of the request for the text endpoint's list of models.
 _TEXT_SECONDS = 5.0
 
-#: Extra -> the packages that it needs.
+#: Extra -> those of its packages whose installation is checked.
 EXTRAS = {
     "duckdb": ("duckdb",),
     "pandas": ("pandas",),
@@ -61,11 +61,12 @@ class Finding:
     what: str  # the checked item
     state: State
     found: str  # a description of the result
-    do: str = ""  # the command that solves the problem
+    do: str = ""  # the command that solves the problem; "" if no single one does
 
 
 def examine() -> list[Finding]:
-    """Run all checks. The API key is not sent; the check says only whether there is one."""
+    """Run all checks. The service is not called. An API key is sent to an engine on this machine only, and
+    TL_LOCAL_LLM_KEY to its text endpoint; the findings say only whether there is a key."""
     findings = [Finding("tl_data", "ok", f"{__version__}, Python {sys.version.split()[0]}")]
     findings += _settings()
     findings += [_extra(name, packages) for name, packages in EXTRAS.items()]
@@ -262,7 +263,7 @@ def _extra(name: str, packages: tuple[str, ...]) -> Finding:
 
 def _java() -> Finding:
     java = shutil.which("java")
-    requirement = "needed by Spark only: Java 17"
+    requirement = "needed by Spark only: Java 17 or newer"
     if java is None:
         return Finding("java", "missing", requirement, "apt-get install openjdk-17-jre-headless")
     try:

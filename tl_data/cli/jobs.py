@@ -71,7 +71,7 @@ def plan(file: str, limit: int | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="only print what it would do, as plan does")
 @_JSON
 def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
-    """Run a job: all new and changed videos and failures that can be retried; then its alerts and its digest.
+    """Run a job: new and changed videos, failures that can be retried; then its alerts, digest and exports.
 
     Exit codes: 0 no new failures, 1 a video failed for the first time or in a new way (table errors), 2 the
     job is wrong, 3 stopped at a limit or by an outage (run it again), 130 interrupted (run it again). An
@@ -105,6 +105,8 @@ def submit(file: str, limit: int | None, as_json: bool) -> None:
 @_JSON
 def collect(file: str, limit: int | None, as_json: bool) -> None:
     """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed.
+
+    Alerts, digest and exports of the job follow, as in `run`.
 
     \b
     FILE: a job in TOML
@@ -141,8 +143,8 @@ def status(file: str, platform: bool, as_json: bool) -> None:
 def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     """Reanalyze the videos that the embedded engine analyzed with other models or in an earlier version.
 
-    Use it after a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all videos
-    are up to date, 1 some videos failed.
+    Use it after a change of the engine's models (TL_LOCAL_CLIP, TL_LOCAL_WHISPER, ...) or of the version.
+    Exit codes: 0 all videos are up to date, 1 some videos failed.
 
     \b
     INDEX: name or id of an index [default: every index]

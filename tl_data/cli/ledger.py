@@ -26,7 +26,7 @@ def ledger() -> None:
     """Show or change the ledger: the record of paid calls and their results."""
 
 
-PAGE = 100  # largest number of rows on a terminal
+PAGE = 100  # largest number of rows of the text table, unless --limit sets it
 #: The columns of the text table.
 BRIEF = ["key", "state", "operation", "content", "at", "error_message"]
 STATES = ["claimed", "submitted", "done", "failed"]
@@ -38,7 +38,7 @@ STATES = ["claimed", "submitted", "done", "failed"]
 @click.option(
     "--limit",
     type=click.IntRange(0),
-    help=f"largest number of rows [default: {PAGE} on a terminal, otherwise all]",
+    help=f"largest number of rows [default: {PAGE} in the text table, otherwise all]",
 )
 def _list(state: State | None, operation: str | None, limit: int | None, to: str, file: str | None) -> None:
     """List the calls in the ledger: one page and the total, or all with --json."""
@@ -110,7 +110,7 @@ def _show(key: str) -> None:
 @click.argument("keys", nargs=-1)
 @click.option("--code", help="calls that failed with this code, such as video_file_broken")
 @click.option("--content", help="calls whose URL or path contains this text")
-@click.option("--operation", help="calls of this operation: index, analyze, ...")
+@click.option("--operation", help="calls of this operation: index, summary, chapter, ...")
 @click.option("--failed", is_flag=True, help="calls that failed")
 @click.option("--dry-run", is_flag=True, help="only list the calls")
 def _forget(

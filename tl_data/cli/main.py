@@ -47,13 +47,13 @@ EXAMPLES = {
     "doctor": "doctor --json",
     "export": "export lake 'lancedb://./store?collection=clips'",
     "init": "init nightly.toml",
-    "lake": "lake migrate lake",
-    "lake migrate": "lake migrate lake",
+    "lake": "lake migrate nightly.toml",
+    "lake migrate": "lake migrate nightly.toml",
     "ledger": "ledger ls --state failed",
     "ledger export": "ledger export --parquet ledger.parquet",
-    "ledger forget": "ledger forget https://example.com/tour.mp4",
+    "ledger forget": "ledger forget --content tour.mp4 --dry-run",
     "ledger ls": "ledger ls --state failed",
-    "ledger show": "ledger show https://example.com/tour.mp4",
+    "ledger show": "ledger show 0f3c9b1e5d7a42689c4e1b2d3f405162",
     "models": "models list",
     "models list": "models list",
     "models pull": "models pull whisper-small",
@@ -228,7 +228,7 @@ def doctor(as_json: bool) -> None:
 @cli.command()
 @click.option("--check", is_flag=True, help="write nothing; fail if a page is not up to date")
 def docs(check: bool) -> None:
-    """Print sql/ and the reference from the catalog."""
+    """Write the generated files of the repository: sql/, the reference, the stub for editors."""
     from tl_data.cli.docs import write
 
     if stale := write(cli, check=check):

@@ -102,11 +102,11 @@ async def _reindex(
         plan = await reindex_videos(session.client, index_id)
     result.failed, result.seconds = plan["failed"], time.monotonic() - began
     result.done = result.videos - plan["videos"]
-    await _adopt(session, index_id, {video["video_id"] for video in plan["failed"]})
+    await _copy_calls(session, index_id, {video["video_id"] for video in plan["failed"]})
     return result
 
 
-async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> None:
+async def _copy_calls(session: Session, index_id: str | None, failed: set[str]) -> None:
     """Copy the ledger's calls of the old models to the new model, with the same tasks."""
     entries = [e async for e in session.ledger.entries(state="done", operation="index")]
     for entry in entries:
@@ -117,15 +117,15 @@ async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> No
             continue
         call = Call("index", entry.content_key, entry.params, session.search_model, content=entry.content)
         try:
-            await session.collect_video(call, await _submit_again(session, call, entry))
+            await session.collect_video(call, await _record_task(session, call, entry))
         except LedgerError:
             raise
-        except TLDataError:  # the video was deleted
+        except TLDataError:  # such as: the video was deleted
             await session.ledger.forget(call.key)
 
 
-async def _submit_again(session: Session, call: Call, old: Entry) -> Entry:
-    """Record the task of an old call as the task of a new call."""
+async def _record_task(session: Session, call: Call, old: Entry) -> Entry:
+    """Record the task of an old call as the task of a new call. Nothing is sent."""
 
     async def send() -> str:
         return str(old.task_id)

@@ -129,10 +129,10 @@ def _commands(cli: click.Group) -> str:
         "",
         "| code | meaning | what to do |",
         "| --- | --- | --- |",
-        "| 0 | everything succeeded | nothing |",
-        "| 1 | some rows or videos failed, the others not | read the table `errors`, then run it again |",
-        "| 2 | the job, a setting or an argument is wrong; nothing was paid | do as the message says |",
-        "| 3 | a limit or an outage stopped the run | run it again |",
-        "| 130 | interrupted; finished videos are in the tables | run it again |",
+        "| 0 | everything succeeded; a run: no new failures | nothing |",
+        "| 1 | a call, a row or some videos failed | read the message or the table `errors` |",
+        "| 2 | the job, a setting or an argument is wrong | do as the message says |",
+        "| 3 | a limit, an outage or a lock stopped the command | run it again |",
+        "| 130 | interrupted; what is finished is kept | run it again |",
     ]
     return "\n".join(lines) + "\n"

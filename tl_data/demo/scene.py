@@ -43,13 +43,13 @@ class Scene:
     """One shot: its picture, on-screen text, sound and duration.
 
     Colours are names of `COLORS` or (red, green, blue). Positions are fractions of the picture, 0 to 1,
-    from its top left corner; `size` is a fraction of its height.
+    from its top left corner; `size` is the diameter of the shape as a fraction of its shorter side.
     """
 
     seconds: float
     caption: str = ""  # the large text; lines are broken to fit
     small: str = ""  # a smaller line below it
-    speech: str = ""  # spoken from the scene's start
+    speech: str = ""  # spoken from half a second after the scene's start
     background: str | Color = "navy"
     backdrop: Backdrop = "plain"
     shape: Shape | None = None
@@ -58,7 +58,7 @@ class Scene:
     #: The shape moves along these points, with equal time per segment.
     path: tuple[tuple[float, float], ...] = ((0.5, 0.62),)
     camera: Camera = "static"
-    #: Distance of a pan or tilt, or change of a zoom, as a fraction of the picture.
+    #: Distance of a pan or tilt from the middle to each side, or change of a zoom: a fraction of the picture.
     camera_amount: float = 0.18
     tone: float = 0.0  # Hz of a soft chord under the scene; 0 for none
 

@@ -43,7 +43,7 @@ def apply(
         df: the rows.
         function: name in the catalog: "clips", "summarize", ...
         args, kwargs: the arguments: names of columns, values of options, or Columns.
-        attempt: use the `try_` form, which never fails and appends one column, `try_<function>`.
+        attempt: use the `try_` form, which returns a row's error as a value, in the column `try_<function>`.
 
     Raises:
         SchemaMismatch: unknown function or argument, or `df` already has a column of the same name.

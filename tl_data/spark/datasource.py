@@ -241,7 +241,8 @@ class Sink(DataSourceWriter):
         """Index the rows of one task.
 
         Raises:
-            RowFailed: a row failed; the message names it. The others are indexed and cost nothing in a retry.
+            RowFailed: a row failed; the message names it. Rows after it are not started. Videos that are
+                indexed cost nothing in a retry.
         """
         count = 0
         function = self.worker.function("index_video")

@@ -31,7 +31,7 @@ __all__ = ["apply", "inline", "nearest", "similarity"]
 
 
 def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Column]:
-    """The function of columns. With `attempt`, the `try_` form, which never fails the statement."""
+    """The function of columns. With `attempt`, the `try_` form, which returns a row's error as a value."""
     name = f"try_{f.name}" if attempt else f.name
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:

@@ -48,7 +48,8 @@ def register(spark: SparkSession, connection: Connection) -> None:
     workers no longer share answers with the first one.
 
     Raises:
-        SettingsError: the workers of this cluster could not reach the configured server.
+        SettingsError: the workers of this cluster could not reach the embedded engine of this machine, or
+            the conf `spark.tl_data.token` was set after the start of Spark.
     """
     _workers.get(spark, {}).pop(connection.settings, None)
     worker = worker_of(spark, connection)
@@ -64,8 +65,8 @@ def register(spark: SparkSession, connection: Connection) -> None:
     spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
     # Spark plans a read in a process without the Spark conf, so the source includes its key.
     key = connection.settings.api_key or spark.conf.get(KEY_CONF, None)
-    sealed = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)
-    spark.dataSource.register(source_of(sealed))
+    with_key = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)
+    spark.dataSource.register(source_of(with_key))
 
 
 #: The workers by session and settings: columns and SQL functions use the same one, so they share answers.

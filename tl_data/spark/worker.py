@@ -49,6 +49,7 @@ class Worker:
     """The data for a worker process; it is pickled with every function.
 
     Attributes:
+        settings: the settings of the calls, without the API key if `needs_key`.
         scope: identifies the registration, among whose workers answers are shared.
         needs_key: whether the worker must read the API key itself, because the settings are sent without it.
         statement: the statement whose guard counts, unless the Spark conf names one.
@@ -77,7 +78,7 @@ class Worker:
         return connect(self.settings, api_key=key)
 
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
-        """The plain form. The first failed row fails the statement; the message has the row and the cause."""
+        """The plain form. The first failed row fails the statement, unless `on_error` is "null"."""
         f, guard = self.function(name), self._stream_guard(name)
         positions = array("q")
 
