@@ -1,6 +1,6 @@
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
 -- The listings of the API in DuckDB and Spark SQL. Spark also reads them by
--- spark.read.format('twelvelabs').
+-- spark.read.format('twelvelabs'), except tl_estimate.
 
 -- tl_estimate(function_name, videos, arguments => NULL, moments => NULL)
 -- The maximum cost of calls of a function, as one row. No paid call is made.

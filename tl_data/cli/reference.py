@@ -131,7 +131,7 @@ def http_page(note: str) -> str:
         "",
         "## Of the engine alone",
         "",
-        "Under `http://127.0.0.1:8000/_engine`, without a key, for this machine.",
+        "Under `http://127.0.0.1:8000/_engine`, with the engine's API key if it was started with one.",
         "",
         "| route | what |",
         "| --- | --- |",

@@ -56,7 +56,7 @@ async def estimate(
     counts as the longest that the model accepts, and an analysis counts all tokens that it may write.
 
     For tl_filter with vectors in `moments` there are two prices: `price` without the vectors, and
-    `prefilter_price` with them. Before the condition is calibrated, nobody knows how many clips are decided
+    `prefilter_price` with them. Before the condition is calibrated, it is unknown how many clips are decided
     without a call: `prefilter_price_min` is the price of the calibration alone. Afterwards both are equal.
     Without vectors the four columns are NULL.
 

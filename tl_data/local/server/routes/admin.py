@@ -14,7 +14,7 @@ from tl_data.local.tasks.reindex import WANTED, plan_of, stale
 
 
 async def stats(request: Request) -> Response:
-    """GET /_engine/stats"""
+    """GET /_engine/stats: counts of requests since the start, and totals of completed work."""
     return JSONResponse(engine_of(request).stats.as_dict())
 
 
