@@ -31,7 +31,14 @@ import orjson
 
 from tl_data.client.analyze import cleaned
 from tl_data.client.analyze_batches import Batches
-from tl_data.client.presets import ANNOTATION_PRESETS, PRESETS, as_presets, no_annotations, schema_of
+from tl_data.client.presets import (
+    ANNOTATION_PRESETS,
+    PRESETS,
+    as_presets,
+    no_annotations,
+    prompt_v2,
+    schema_of,
+)
 from tl_data.client.schema import complete_properties, read_json
 from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import (
@@ -44,7 +51,7 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.ledger.models import Billed, Call, Entry
-from tl_data.media.identity import with_pictures
+from tl_data.media.identity import media_source
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
 from tl_data.ratelimit.headers import moment
 from tl_data.usage import about, counting, current
@@ -566,7 +573,7 @@ class Analyses:
                 "max_segment_duration": request.max_segment_sec,
             }
         elif request.pictures:
-            body |= {"prompt": None, "prompt_v2": with_pictures(str(prompt), request.pictures)}
+            body |= {"prompt": None, "prompt_v2": prompt_v2(str(prompt), map(media_source, request.pictures))}
         return {name: value for name, value in body.items() if value is not None}
 
     def _fits_batch(self, body: Json) -> bool:

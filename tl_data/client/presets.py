@@ -1,5 +1,5 @@
 """Presets: the prompts and JSON schemas for summaries, titles, topics, hashtags, chapters, highlights and
-annotations (what is seen).
+annotations (what is seen); and prompts with pictures.
 
 One request to /analyze with a combined schema returns several of them. The results have the same fields as
 the responses of /gist and /summarize, which only accounts of 2025 still have.
@@ -83,6 +83,21 @@ def schema_of(properties: Mapping[str, Json]) -> Json:
     """The `response_format` for a JSON object with these properties in this order, all required."""
     schema = {"type": "object", "properties": dict(properties), "required": list(properties)}
     return {"type": "json_schema", "json_schema": schema}
+
+
+def prompt_v2(prompt: str, pictures: Iterable[Mapping[str, str]]) -> Json:
+    """The API's `prompt_v2`: a prompt with pictures, which it refers to as <@image1>, <@image2> and so on.
+
+    Args:
+        pictures: for each picture its media source: `url` or `base64_string`.
+    """
+    sources = [
+        {"name": f"image{number}", "media_type": "image", **picture}
+        for number, picture in enumerate(pictures, 1)
+    ]
+    unnamed = [f"<@{source['name']}>" for source in sources if f"<@{source['name']}>" not in prompt]
+    text = f"{prompt} The pictures are {', '.join(unnamed)}." if unnamed else prompt
+    return {"input_text": text, "media_sources": sources}
 
 
 def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:

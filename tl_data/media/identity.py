@@ -27,10 +27,9 @@ import hashlib
 import re
 import stat
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tl_data.errors import MediaRefused, SchemaMismatch
@@ -266,23 +265,15 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def with_pictures(prompt: str, pictures: Sequence[str]) -> dict[str, Any]:
-    """The API's `prompt_v2`: a prompt with pictures, which it refers to as <@image1>, <@image2> and so on.
+def media_source(source: str) -> dict[str, str]:
+    """A URL, or the content of a local file in base64, as a media source of the API.
 
     Raises:
-        SchemaMismatch: a picture is neither a URL nor a local file.
+        SchemaMismatch: it is neither a URL nor a local file.
     """
-    sources = []
-    for number, picture in enumerate(pictures, 1):
-        source: dict[str, Any] = {"name": f"image{number}", "media_type": "image"}
-        if is_url(picture):
-            source["url"] = picture
-        else:
-            path = local_path(picture)
-            if not path.is_file():
-                raise SchemaMismatch(f"{redacted(picture)} is {NOT_A_PLACE}")
-            source["base64_string"] = base64.b64encode(path.read_bytes()).decode()
-        sources.append(source)
-    unnamed = [f"<@{source['name']}>" for source in sources if f"<@{source['name']}>" not in prompt]
-    text = f"{prompt} The pictures are {', '.join(unnamed)}." if unnamed else prompt
-    return {"input_text": text, "media_sources": sources}
+    if is_url(source):
+        return {"url": source}
+    path = local_path(source)
+    if not path.is_file():
+        raise SchemaMismatch(f"{redacted(source)} is {NOT_A_PLACE}{missing_file(source)}")
+    return {"base64_string": base64.b64encode(path.read_bytes()).decode()}
