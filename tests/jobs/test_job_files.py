@@ -180,7 +180,8 @@ def test_one_file_may_hold_all_of_it(library: Library, folder: Path, do: Do) -> 
     assert do("submit", str(folder / "weekly_digest.toml"))[0] == 2, "there is nothing to submit"
 
 
-def test_a_digest_escapes_texts_and_counts_only_its_days(folder: Path) -> None:
+@pytest.mark.parametrize("indexed", [True, False])  # a job of texts has videos without an index
+def test_a_digest_escapes_texts_and_counts_only_its_days(folder: Path, indexed: bool) -> None:
     job = Job.load(folder / "weekly_digest.toml")
     lake, now = Lake(job.folder), datetime(2026, 11, 20, tzinfo=UTC)
     days = {"new": 1, "old": 8}
@@ -191,7 +192,8 @@ def test_a_digest_escapes_texts_and_counts_only_its_days(folder: Path) -> None:
                 {
                     "source_key": name,
                     "url": f"https://example.com/{name}_1.mp4?X-Amz-Signature=hidden",
-                    "video_id": name,
+                    "video_id": name if indexed else None,
+                    "content_key": f"content of {name}",
                     "duration_sec": 90.0,
                     "indexed_at": now - timedelta(days=ago),
                 }
@@ -200,7 +202,8 @@ def test_a_digest_escapes_texts_and_counts_only_its_days(folder: Path) -> None:
         )
     )
     summary = {"title": "<b>A | B</b>", "summary": "[x](y)\n# no heading", "topics": ["a|b"]}
-    lake.table(SUMMARIES).append(rows_of(SUMMARIES, [{"video_id": v, "prompt": "", **summary} for v in days]))
+    ids = {v: {"content_key": f"content of {v}"} | ({"video_id": v} if indexed else {}) for v in days}
+    lake.table(SUMMARIES).append(rows_of(SUMMARIES, [{**ids[v], "prompt": "", **summary} for v in days]))
     for table, key, at in ((ERRORS, "source_key", "at"), (RUNS, "run_id", "started_at")):
         rows = [{key: name, at: now - timedelta(days=ago)} for name, ago in days.items()]
         more = {"price": 1.25, "currency": "USD"} if table is RUNS else {"code": "x", "retryable": True}

@@ -328,4 +328,4 @@ def test_cron_starts_no_job_twice(folder: Path, cron: Cron) -> None:
         finally:
             holder.terminate()
             holder.wait()
-    assert "nightly_catalog is still going; not started again" in again.stderr
+    assert "nightly_catalog is still running" in again.stderr

@@ -15,7 +15,7 @@ from deltalake import DeltaTable, Field, write_deltalake
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Format, Lake
-from tl_data.lake.schemas import CLIPS, ERRORS, RUNS, SUMMARIES, TABLES, VIDEOS, LakeSchema
+from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, TABLES, VIDEOS, LakeSchema
 from tl_data.types import TIME
 
 FORMATS: list[Format] = ["parquet", "delta"]
@@ -95,6 +95,18 @@ def test_a_table_is_migrated_by_hand(tmp_path: Path, kind: Format) -> None:
     assert table.describe() == 0
     [row] = table.batches().read_all().to_pylist()
     assert (row["topics"], row["made_at"], row["finish_reason"]) == (["a"], AT, None)
+
+
+@formats
+def test_chapters_get_the_key_by_which_they_are_replaced(tmp_path: Path, kind: Format) -> None:
+    put_before(tmp_path, kind, CHAPTERS, [{"video_id": "v", "chapter_number": 0}])
+    table = Lake(str(tmp_path), kind).table(CHAPTERS)
+    assert table.migrate()
+    assert table.batches(["content_key"]).read_all().to_pylist() == [{"content_key": "video:v"}]
+    table.replace_groups(
+        rows_of(CHAPTERS, [{"content_key": "k", "video_id": "v", "chapter_number": 0}]), [("video:v",)]
+    )
+    assert table.batches(["content_key"]).read_all().to_pylist() == [{"content_key": "k"}]
 
 
 @formats

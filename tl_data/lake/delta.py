@@ -156,8 +156,8 @@ class Delta:
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed.
 
-        Columns are added without rewriting files. A changed type rewrites the table; only the
-        small table `runs` has one.
+        Columns are added without rewriting files. A column with a changed type or name, or with values from
+        another column, rewrites the table. No table of vectors, clips or pictures has such a column.
 
         Raises:
             LakeError: the table cannot be written; it is unchanged.
@@ -194,8 +194,8 @@ class Delta:
         retyped = [
             n for n in declared.former if n in stored.names and is_outdated(_only(declared, n), stored)
         ]
-        renamed = [n for n in declared.renamed if n not in stored.names]
-        if retyped or (renamed and self._table.file_uris()):
+        filled = [n for n in (*declared.renamed, *declared.derived) if n not in stored.names]
+        if retyped or (filled and self._table.file_uris()):
             rows = _dataset(self._table, _local_files(self.address)).to_table()
             columns = [*declared.schema, *user_columns(declared, stored)]
             migrated = upgrade_rows(declared, rows, pa.schema(columns))
@@ -216,7 +216,7 @@ class Delta:
         return rows.cast(pa.schema([field.remove_metadata() for field in rows.schema]))
 
     def where(self) -> str:
-        """The SQL expression that reads the table."""
+        """The address of the table, for `delta_scan` in DuckDB or `delta.` in Spark."""
         return self.address
 
     def _group_predicate(self, groups: Sequence[Group]) -> str:

@@ -24,7 +24,7 @@ import orjson
 
 from tl_data import catalog
 from tl_data.analysis import Part, TextRequest, VideoRef, Window
-from tl_data.billing import Prices, RunAccount, recording
+from tl_data.billing import Prices, RunAccount, Units, recording
 from tl_data.errors import BadRequest, SettingsError, TLDataError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
@@ -192,7 +192,7 @@ async def confirm(
     return confirmed
 
 
-VIDEOS_PER_SEARCH = 200
+VIDEOS_PER_SEARCH = 200  # largest number of videos of one search, whose ids are in its filter
 
 
 @dataclass
@@ -294,8 +294,9 @@ def due(
     coming: Mapping[str, str] | None = None,
     index_id: str = "",
 ) -> Iterator[Chunk]:
-    """The videos on which some question has not run, oldest first, in chunks of one index each.
+    """The videos on which some question has not run, in chunks of one index each.
 
+    They are sorted by index and then by `indexed_at`, oldest first; `limit` counts in this order.
     Videos of `coming` (source key -> content key) count as if the tables had them, in the index `index_id`.
     """
     if coming is None and not lake.exists(VIDEOS):
@@ -365,11 +366,13 @@ class AlertReport:
         lines = [self.run.reason] if self.run.reason else []
         lines += [f"failed: {reason}" for reason in self.failures[:20]]
         lines += [f"{q!r} may match more clips: max_clips was reached" for q in list(self.full)[:20]]
-        run = self.run
+        run, operations = self.run, self.run.bill.operations
+        checks = f", {operations['analyze'].calls} checks" if "analyze" in operations else ""
         return [
             *lines,
             f"alerts: {len(self.found)} new clips; {self.questions} questions, {run.distinct} videos asked, "
-            f"{run.calls} searches, {run.failed} failed, price {run.price:.2f} {run.prices.currency}",
+            f"{operations.get('search', Units()).calls} searches{checks}, {run.failed} failed, "
+            f"price {run.price:.2f} {run.prices.currency}",
         ]
 
 

@@ -101,14 +101,16 @@ SLACK = timedelta(hours=12)
 
 MAX_ROWS = 100  # largest number of rows of a section
 
-#: For each table of the lake, the query for the rows that the digest needs. In the query the table has the
-#: name `lake_rows`, and `$since` is the beginning of the period.
+#: For each table that the digest reads, the query for the rows that it needs. In the query the table has the
+#: name `lake_rows`, and `$since` is the beginning of the period. A video without an index has no id, so its
+#: content key takes the place of the id.
 TABLES = {
-    VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
-        min(indexed_at) AS first_indexed_at
-        FROM lake_rows GROUP BY video_id HAVING min(indexed_at) >= $since""",
-    SUMMARIES: """SELECT video_id, arg_min(title, prompt) AS title, arg_min(summary, prompt) AS summary,
-        arg_min(topics, prompt) AS topics FROM lake_rows GROUP BY video_id""",
+    VIDEOS: """SELECT coalesce(video_id, content_key) AS video, any_value(url) AS url,
+        any_value(duration_sec) AS seconds, min(indexed_at) AS first_indexed_at
+        FROM lake_rows GROUP BY video HAVING min(indexed_at) >= $since""",
+    SUMMARIES: """SELECT coalesce(video_id, content_key) AS video, arg_min(title, prompt) AS title,
+        arg_min(summary, prompt) AS summary, arg_min(topics, prompt) AS topics
+        FROM lake_rows GROUP BY video""",
     ERRORS: "SELECT * FROM lake_rows WHERE failed_at >= $since",
     ALERTS: "SELECT * FROM lake_rows WHERE found_at >= $since",
     RUNS: "SELECT * FROM lake_rows WHERE started_at >= $since AND digest_until IS NULL",
@@ -123,12 +125,12 @@ SECTIONS = (
     (
         "New videos",
         """SELECT coalesce(s.title, v.url) AS video, v.url, v.seconds / 60 AS minutes, s.summary
-        FROM videos v LEFT JOIN summaries s USING (video_id) ORDER BY v.first_indexed_at, v.url""",
+        FROM videos v LEFT JOIN summaries s USING (video) ORDER BY v.first_indexed_at, v.url""",
     ),
     (
         "Topics",
-        """SELECT topic, count(DISTINCT video_id) AS videos
-        FROM (SELECT video_id, unnest(s.topics) AS topic FROM videos JOIN summaries s USING (video_id))
+        """SELECT topic, count(DISTINCT video) AS videos
+        FROM (SELECT video, unnest(s.topics) AS topic FROM videos JOIN summaries s USING (video))
         GROUP BY topic ORDER BY videos DESC, topic LIMIT 10""",
     ),
     (
@@ -201,9 +203,10 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
 
 
 def beginning(lake: Lake, job: str, digest: Digest, now: datetime) -> datetime:
-    """The beginning of a digest: the end of the job's digest about `days` ago; if there is none, `days` ago.
+    """The beginning of a digest: the end of the job's last digest that is `days` old (less `SLACK`) or older.
 
-    More recent digests are ignored, such as a repeated one, or yesterday's if each covers seven days.
+    If there is none, it is `days` ago. More recent digests are ignored, such as a repeated one, or
+    yesterday's if each covers seven days.
     """
     default = now - timedelta(days=digest.days)
     rows = lake.read(RUNS, ["job", "digest_until"]).to_pylist()

@@ -97,10 +97,11 @@ def describe_other_models(lake: Lake, model: str) -> str:
 
 
 def lengths(lake: Lake) -> list[float | None]:
-    """The length in seconds of each distinct video in the tables."""
+    """The length in seconds of each distinct video in the tables, also of those without an index."""
     seconds: dict[str, float | None] = {}
-    for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
-        seconds.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    for batch in lake.batches(VIDEOS, ["video_id", "content_key", "duration_sec"]):
+        for row in batch.to_pylist():
+            seconds[row["video_id"] or row["content_key"]] = row["duration_sec"]
     return list(seconds.values())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.errors import SettingsError
+from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
 from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
@@ -53,7 +53,9 @@ class Oracle(BaseStore):
                 for name in ("id", *shape.fields.names):
                     if name not in columns:
                         text = f"{self._target}: the column {name} is missing in the table {self._table}"
-                        raise SettingsError(f"{text}. Add it, or export to another table")
+                        raise SchemaMismatch(
+                            f"{text}. Nothing was written. Add it, or export to another table"
+                        )
                 if shape.dimension is not None:
                     info = str(columns.get("vector", ("", "missing"))[1])
                     length = re.search(r"VECTOR\((\d+)", info)
