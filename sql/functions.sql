@@ -179,7 +179,7 @@ SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 --   gives boolean
 --   video text: URL, path or id of a video, or id of an asset.
 --   condition text: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
---   vector vector: vector of this part of the video, as in a table of vectors. With it, clips far from the border are decided by tl_similarity without a call, once the first 200 answers about the condition have calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
+--   vector vector: vector of this part of the video, as in a table of vectors. With it, a clip whose tl_similarity is not between two thresholds is decided without a call, once the first 200 answers about the condition have calibrated the thresholds (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
 SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 
 -- tl_classify(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)

@@ -125,7 +125,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Table:
-    """A listing of the API, which returns record batches."""
+    """A listing: a table function that returns record batches of objects of the API, or of files."""
 
     name: str
     pages: Pages  # async generator (session, **options) of lists of rows

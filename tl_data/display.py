@@ -219,7 +219,7 @@ def _picture(source: Any, frames: list[tuple[float, bytes]], second: float) -> b
 
     try:
         return frame_at(str(source), second)
-    except (MediaRefused, MissingExtra):  # the row has no picture; the error is logged where it occurs
+    except (MediaRefused, MissingExtra):  # the row is shown without a picture
         return None
 
 

@@ -102,7 +102,7 @@ class VectorIndex:
 
         Args:
             vector: the query: a vector of the same model.
-            k: the number of rows.
+            k: the largest number of rows.
             scope: only rows of this `embedding_scope`, such as clip.
             option: only rows of this `embedding_option`, such as visual.
 
@@ -174,7 +174,10 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
 
 
 def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | None:
-    """The index if it exists and is up to date; else None."""
+    """The index if it exists and is up to date; else None.
+
+    Changes of a lake in a bucket are not detected: an index of it in `folder` counts as up to date.
+    """
     lake = open_lake(table)
     if "://" in lake.folder and folder is None:
         return None
@@ -196,7 +199,8 @@ def nearest(
 ) -> pa.Table:
     """The rows of a lake whose vectors are most similar to a query, best first.
 
-    The index answers if it is up to date. Otherwise all vectors are compared, and the result is exact.
+    The index answers if it is up to date (see `current`). Otherwise all vectors are compared, and the result
+    is exact.
 
     Args:
         table, folder: as for `index`.
@@ -254,9 +258,10 @@ class _Block:
         return self.masks[scope, option]
 
 
-#: The lake that was searched last, by its folder and fingerprint: the model, the dimension, and the blocks if
-#: they are kept. And the open index.
+#: Folder and fingerprint of the lake that an exact search read last -> its model, its dimension, and its
+#: blocks if they are kept.
 _kept: dict[tuple[str, str], tuple[str, int, list[_Block] | None]] = {}
+#: The index that `nearest` opened last, by its folder, generation and fingerprint.
 _opened: dict[str, VectorIndex] = {}
 
 

@@ -1,13 +1,13 @@
 """The jobs as assets of Dagster: `dagster dev -f definitions.py`.
 
-TL_JOBS names the folder of the job files, TL_DATA the program (`tl-data` on the path by default), which may
-be in an environment of its own: these definitions import nothing of it. `catalog_submit` and
-`catalog_collect` have schedules of their own, so that nothing runs and waits between them.
+TL_JOBS names the folder of the job files, TL_DATA the program (by default `tl-data` on the PATH), which may
+be in a separate environment: these definitions do not import it. `catalog_submit` and `catalog_collect` have
+separate schedules, so that no process waits between them.
 
-The assets are what the jobs write: `catalog` (the tables of videos, clips, vectors and texts),
-`alerts` and `digest`. Each materialization has the counts, the price and the rows of its
-run as metadata; and where TL_VIEW_URL is the address of a running `tl-data view`, as it prints it, links to
-the poster and the page of the video that was written last.
+The assets are the results of the jobs: `catalog` (the tables of videos, clips, vectors and texts), `alerts`
+and `digest`. Each materialization has the counts and the price of its run as metadata. If TL_VIEW_URL is the
+address that a running `tl-data view` printed, it also has links to the poster and the page of the video that
+was written last.
 """
 
 import json
@@ -35,8 +35,9 @@ from dagster import (
     op,
 )
 
-#: Annotations are read while ops and assets are made: no `from __future__ import annotations` here.
+# Dagster evaluates the annotations of ops and assets: no `from __future__ import annotations` in this file.
 JOBS = Path(os.environ.get("TL_JOBS", "/srv/jobs"))
+#: The fields of the output of `tl-data --json` that become metadata: whole numbers, numbers and texts.
 COUNTS = (
     *("rows", "distinct_videos", "unchanged", "submitted"),
     *("reused", "failed", "new_failures", "paid_twice"),
@@ -46,11 +47,11 @@ TEXTS = ("run_id", "status", "currency", "model", "digest")
 
 
 def tl_data(context: OpExecutionContext | AssetExecutionContext, verb: str, file: str) -> dict[str, Any]:
-    """Run `tl-data VERB FILE`; the numbers of the run as metadata.
+    """Run `tl-data VERB FILE` and return the facts of the run as metadata.
 
     Raises:
-        RetryRequested: exit code 3, but neither the budget nor the failures stopped the run.
-        Failure: another exit code than 0; it is not tried again.
+        RetryRequested: exit code 3, but neither the budget nor max_failures stopped the run.
+        Failure: any other exit code than 0; it is not retried.
     """
     program = shlex.split(os.environ.get("TL_DATA", "tl-data"))
     command = [*program, verb, str(JOBS / f"{file}.toml"), "--json"]
@@ -68,7 +69,7 @@ def tl_data(context: OpExecutionContext | AssetExecutionContext, verb: str, file
 
 
 def metadata(facts: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of a run as metadata of Dagster."""
+    """The facts of a run, from the output of `tl-data --json`, as metadata of Dagster."""
     known = {name: facts[name] for name in (*COUNTS, *SUMS, *TEXTS) if facts.get(name) is not None}
     shown: dict[str, Any] = {name: MetadataValue.int(int(known[name])) for name in COUNTS if name in known}
     shown |= {name: MetadataValue.float(float(known[name])) for name in SUMS if name in known}
@@ -76,7 +77,7 @@ def metadata(facts: dict[str, Any]) -> dict[str, Any]:
     if "rows" in known:
         shown["dagster/row_count"] = MetadataValue.int(int(known["rows"]))
     if facts.get("tables"):
-        shown["tables"] = MetadataValue.json(facts["tables"])  # how SQL reads each table
+        shown["tables"] = MetadataValue.json(facts["tables"])  # name -> address
     if isinstance(alerts := facts.get("alerts"), dict):
         shown["alerts"] = MetadataValue.json(alerts)
     view, latest = os.environ.get("TL_VIEW_URL", ""), facts.get("latest")
@@ -91,7 +92,7 @@ def metadata(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(name: str, file: str, verb: str = "run", after: tuple[str, ...] = ()) -> AssetsDefinition:
-    """An asset that a job writes."""
+    """An asset that a job file writes."""
 
     @asset(name=name, deps=list(after), group_name="tl_data", kinds={"tl_data", "deltalake"})
     def made(context: AssetExecutionContext) -> MaterializeResult:
@@ -100,8 +101,8 @@ def table(name: str, file: str, verb: str = "run", after: tuple[str, ...] = ()) 
     return made
 
 
-def alone(name: str, verb: str, file: str) -> JobDefinition:
-    """A job of one op, which writes no table."""
+def job_without_asset(name: str, verb: str, file: str) -> JobDefinition:
+    """A job of Dagster with one op, for a command that is not the materialization of an asset."""
 
     @op(name=f"{name}_op")
     def one(context: OpExecutionContext) -> None:
@@ -118,8 +119,9 @@ catalog = table("catalog", "nightly_catalog", "collect")
 alerts = table("alerts", "saved_search_alerts", after=("catalog",))
 digest = table("digest", "weekly_digest", after=("catalog", "alerts"))
 
-submit = alone("catalog_submit", "submit", "nightly_catalog")
-refresh = alone("refresh_embeddings", "run", "refresh_embeddings")  # started by hand: see its plan first
+submit = job_without_asset("catalog_submit", "submit", "nightly_catalog")
+# Started by hand: first read what `tl-data plan` prints.
+refresh = job_without_asset("refresh_embeddings", "run", "refresh_embeddings")
 collect = define_asset_job("catalog_collect", selection=[catalog])
 search = define_asset_job("saved_search_alerts", selection=[alerts])
 page = define_asset_job("weekly_digest", selection=[digest])

@@ -1,4 +1,4 @@
-"""A task of Databricks: what `tl-data VERB JOB.toml` does, and a failed task when it does not end well."""
+"""A task of Databricks that runs `tl-data VERB JOB.toml`. It fails if the exit code is not 0."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import sys
 
 from tl_data.cli.main import exit_code
 
-if code := exit_code(*sys.argv[1:]):  # an exit with 0 is left out: it would be shown as an error
+if code := exit_code(*sys.argv[1:]):  # Databricks shows any SystemExit as an error, also with code 0
     sys.exit(code)

@@ -629,9 +629,10 @@ def filter(
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
             looked up in the session's index; a URL is analyzed without an index
-        vector: vector of this part of the video, as in a table of vectors. With it, clips far from the
-            border are decided by tl_similarity without a call, once the first 200 answers about the
-            condition have calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed
+        vector: vector of this part of the video, as in a table of vectors. With it, a clip whose
+            tl_similarity is not between two thresholds is decided without a call, once the first 200
+            answers about the condition have calibrated the thresholds (TL_PREFILTER_SAMPLE). NULL: every
+            row is analyzed
     """
 @overload
 def filter(

@@ -1,7 +1,7 @@
 """Reads the rows of a lake for exports. Each row has an `id` that is stable across exports.
 
 Rows of `vectors` get the URL and title of their video and the transcription of their time range. Rows of
-other tables are unchanged. Times are seconds from the start of the video.
+other tables get no further columns. Times are seconds from the start of the video.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ PAYLOAD = pa.schema(
         ("transcription", TEXT),
     ]
 )
+#: The tables that tools with `Sink.reads == "tables"` accept.
 EXPORTABLE = ("videos", "clips", "summaries", "chapters", "vectors", "alerts", "errors", "runs")
 
 
@@ -47,7 +48,7 @@ class Rows:
 
 
 class TableRows:
-    """Reads the unchanged rows of a table, for tools that accept tables."""
+    """Reads the rows of a table as they are, for tools that accept tables."""
 
     def __init__(self, lake: Lake, table: str, names: Mapping[str, str] | None = None) -> None:
         self.lake, self.table = lake, table
@@ -87,7 +88,11 @@ class VectorRows:
         return Shape(self.table, fields, self._dimension, metric)
 
     def batches(self) -> Iterator[Rows]:
-        """The rows in batches. Vectors that cannot be compared with the others are refused."""
+        """The rows in batches.
+
+        Vectors that cannot be compared with the others are refused. Videos that the source no longer lists
+        (`removed_at`) are left out.
+        """
         videos, titles, transcriptions = self._videos(), self._titles(), self._transcriptions()
         removed = {video for video, row in videos.items() if row["removed_at"] is not None}
         seen: set[str] = set()

@@ -99,7 +99,7 @@ class Report:
     target: str
     table: str
     dry_run: bool = False
-    rows: int = 0  # number of rows in the lake
+    rows: int = 0  # number of rows that were read from the lake, with the refused ones
     unchanged: int = 0
     upserted: int = 0
     deleted: int = 0
@@ -158,13 +158,16 @@ def export(
         progress: called with the table and the number of compared rows.
 
     Returns:
-        One report per table.
+        One report per table. Subtitles, timelines and tasks of labelling tools hold several tables in one
+        file: these share a report, whose `table` has their names joined by `+`.
 
     Raises:
         SettingsError: the target, an option, a field or the lake is invalid.
         SchemaMismatch: the collection has another dimension, metric or column.
         MissingExtra: the tool's client is not installed.
-        ExportError: the target cannot be reached, is full, or refuses the credentials.
+        ExportError: the target cannot be reached, is full, refuses the credentials or a request, or another
+            export to it is running.
+        LakeError: a table or the state of the export cannot be read or written.
     """
     sink, parsed = checked_target(target)
     opened = open_lake(lake)

@@ -146,8 +146,9 @@ class Sink:
     doc: str
     extra: str | None = None  # the extra of this package that installs the client
     options: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()  # the default tables; (): all tables of the lake
-    takes: tuple[str, ...] = ()  # the allowed tables; (): only the default tables
+    tables: tuple[str, ...] = ()  # the default tables; (): those of `rows.EXPORTABLE` that the lake has
+    #: The allowed tables; (): only the default tables, or `rows.EXPORTABLE` if `reads` is `tables`.
+    takes: tuple[str, ...] = ()
     one_table: bool = False  # whether a target holds only one table
     reserved: re.Pattern[str] | None = None  # column names that the tool reserves
     valid_name: re.Pattern[str] | None = None  # column names that the tool allows; None: all

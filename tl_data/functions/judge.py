@@ -28,9 +28,9 @@ _VECTOR = Parameter(
     VECTOR,
     False,
     None,
-    "vector of this part of the video, as in a table of vectors. With it, clips far from the border are "
-    "decided by tl_similarity without a call, once the first 200 answers about the condition have "
-    "calibrated the border (TL_PREFILTER_SAMPLE). NULL: every row is analyzed",
+    "vector of this part of the video, as in a table of vectors. With it, a clip whose tl_similarity is not "
+    "between two thresholds is decided without a call, once the first 200 answers about the condition have "
+    "calibrated the thresholds (TL_PREFILTER_SAMPLE). NULL: every row is analyzed",
 )
 
 _RULES = (

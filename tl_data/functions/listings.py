@@ -1,4 +1,4 @@
-"""The listings of the API as tables. Importing this module fills `catalog.TABLES`."""
+"""The listings of the API and of files as tables. Importing this module adds them to `catalog.TABLES`."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class LakeTable(Protocol):
         """The current rows in the declared types, as a stream of batches."""
 
     def where(self) -> str:
-        """The SQL expression that reads the table."""
+        """The address by which SQL reads the table: for `delta_scan`, or a pattern for `read_parquet`."""
 
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed."""
@@ -196,8 +196,8 @@ def pad_rows(rows: pa.Table, more: Sequence[pa.Field]) -> pa.Table:
 def check_schema(declared: LakeSchema, stored: pa.Schema, where: str) -> None:
     """Compare the schema of a table with the declared one.
 
-    Names of list elements and 64-bit offsets are ignored, because Delta and Spark choose them. Columns added
-    by users and schemas of the previous release are accepted.
+    Names of list elements and 64-bit offsets are ignored, because Delta and Spark choose them. Nullable
+    columns that users added and schemas of the previous release are accepted.
 
     Raises:
         SchemaMismatch: the message has every differing column with its types.

@@ -158,7 +158,7 @@ class ParquetTable:
         return pad_rows(rows, list(added.values()))
 
     def where(self) -> str:
-        """The SQL expression that reads the table."""
+        """The pattern of the table's files, for `read_parquet`."""
         return f"{self.folder}/*.parquet"
 
     def _recover(self) -> None:
@@ -227,7 +227,7 @@ class ParquetTable:
             os.replace(temporary, file)
         except OSError as error:
             raise LakeError(
-                f"{file}: cannot be written: {describe_error(error)}. The table is unchanged."
+                f"{file}: cannot be written: {describe_error(error)}. This file is unchanged."
             ) from error
         finally:
             temporary.unlink(missing_ok=True)

@@ -90,7 +90,11 @@ VIDEOS = LakeSchema(
         ("size_bytes", COUNT, "Size of the file in bytes"),
         ("model", TEXT, "The model that indexed the video"),
         ("made", TEXTS, "The outputs of this video in other tables: clips, vectors, summaries:<prompt>, ..."),
-        ("indexed_at", TIME, "When the video was added to the tables"),
+        (
+            "indexed_at",
+            TIME,
+            "When the video was added to the tables or last got outputs; a refresh of its vectors keeps it",
+        ),
         ("asset_id", TEXT, "The platform's id of the uploaded file; NULL without one"),
         ("job", TEXT, "The job whose source lists the video"),
         ("removed_at", TIME, "When the source stopped listing the video (removed = mark); else NULL"),
@@ -282,7 +286,7 @@ ALERTS = LakeSchema(
         ("answer", TEXT, "With verify = true: the answer of the check; else NULL"),
     ),
     ("question", "content_key"),
-    "one row per clip that matched a saved question when its video was new",
+    "one row per clip that matched a saved question; overlapping clips are reported once",
     added=frozenset({"found_at", "answer"}),
     renamed={"found_at": "at"},
 )

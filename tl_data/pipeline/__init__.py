@@ -4,13 +4,16 @@
     run(job)        `submit` and `collect` in one call
     submit(job)     create the indexing tasks without waiting
     collect(job)    wait for them, create the outputs, write the tables
-    alert(job)      run the saved questions on new videos
+    plan_alert(job) what `alert` would cost; pays nothing
+    alert(job)      run the saved questions on videos on which they have not run
+    unfinished(job) how many submitted tasks the platform still works on
     status(job)     a summary of the tables
     remove(job)     remove videos from the tables, the ledger and optionally the platform
 
-Each of these can be interrupted and repeated at any time, and two of them can run concurrently. Finished
-work is in the tables and paid calls are in the ledger, so that only the remaining work is done. In a
-notebook, each function shows a progress bar unless `progress` is given.
+Each of these can be interrupted and repeated at any time, and two of them can run concurrently. Finished work
+is in the tables and paid calls are in the ledger, so that only the remaining work is done. In a notebook,
+functions with the argument `progress` show a progress bar if it is not given. `digest.py` writes the page of
+a job with [digest].
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ def plan(job: Job, *, connection: Connection | None = None, progress: Progress |
     Raises:
         SettingsError, SchemaMismatch: the job does not match its source, its tables or its settings.
         APIError: the platform cannot be reached.
+        Cancelled: Ctrl-C or SIGTERM ended the plan.
     """
     with in_cell(progress) as shown:
         return _drive(job, connection, lambda session, stop: make_plan(session, job, shown, stop))
@@ -62,7 +66,12 @@ def plan(job: Job, *, connection: Connection | None = None, progress: Progress |
 def run(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
     """Run the job: all new and changed videos, and failures that can be retried.
 
-    Ctrl-C and SIGTERM end it cleanly: finished videos are in the tables. Raises as `plan` does.
+    Ctrl-C and SIGTERM end it cleanly: finished videos are in the tables, and the report has the status
+    `interrupted`.
+
+    Raises:
+        SettingsError, SchemaMismatch, APIError: as for `plan`.
+        LakeError: the tables cannot be written; paid answers are in the ledger.
     """
     with in_cell(progress) as shown:
         return _drive(job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop)))
@@ -135,7 +144,10 @@ def status(job: Job) -> Status:
 
 
 def unfinished(job: Job, *, connection: Connection | None = None) -> int:
-    """The number of submitted tasks of the job that the platform still works on. Nothing is paid."""
+    """The number of indexing tasks in the job's index that the ledger has and the platform still works on.
+
+    Jobs with the same index share these tasks. Nothing is paid.
+    """
     return _drive(job, connection, lambda session, _: unfinished_tasks(session))
 
 

@@ -71,7 +71,8 @@ class Guardrails:
         """Reserve the upper bound of a video's cost, so that all work in progress stays within the budget.
 
         If the budget is reserved by other videos, wait until they release a part of it. Returns False if the
-        price does not fit into the budget or the run halts; the video must not be started then.
+        price does not fit into the budget, or the run halts during this wait; the video must not be started
+        then.
         """
         budget = self._job.budget
         while budget is not None and price and self._spent + self._reserved + price > budget:

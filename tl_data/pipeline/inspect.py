@@ -69,8 +69,9 @@ def _path(identity: Identity, limits: Limits | None) -> str:
     return f"refused/{key[:2]}/{key}"
 
 
-#: unchanged: the tables have all outputs. known: indexed before, but the tables lack outputs. attached: an
-#: earlier run submitted it, and its task is not collected. new: to submit. refused: it cannot be processed.
+#: unchanged: the tables have all outputs. known: the tables lack outputs, but it is indexed already, or it
+#: needs only texts that are paid. attached: an earlier run submitted it, and its task is not collected. new:
+#: to index, or to analyze without an index. refused: it cannot be processed.
 State = Literal["unchanged", "known", "attached", "new", "refused"]
 
 
@@ -112,7 +113,7 @@ async def inspect_video(
         index_id: the index; None if it does not exist yet.
         names: the outputs of the job.
         measure: whether to read length and size of a new video from its header, and refuse it if they exceed
-            a limit.
+            a limit. A video that needs no index is always measured.
         refresh: whether to replace vectors of another model; summaries and chapters are kept.
         record: whether to write a new content key to the ledger's storage; False for a plan, which writes
             nothing.

@@ -147,9 +147,10 @@ async def make_from_index(
     created: CreatedOutputs,
     slots: asyncio.Semaphore,
 ) -> Json:
-    """Create the clips, vectors and frames among these outputs of an indexed video, by one request.
+    """Create the clips, vectors and frames among these outputs of an indexed video.
 
-    A failed output does not affect the others.
+    One request reads clips and vectors, so they fail together, and frames with them. Failed frames do not
+    affect the other outputs.
 
     Args:
         record: the record of the video of type `types.VIDEO`; it may lack fields.

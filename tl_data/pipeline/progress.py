@@ -29,7 +29,7 @@ LOG_SECONDS = 10.0  # time between log lines of a phase
 class Step:
     """The state of a run. None means unknown."""
 
-    phase: str  # looking (inspects videos), working, ending (was interrupted) or done
+    phase: str  # looking (a plan inspects the videos), working, ending (after an interrupt) or done
     videos: int  # finished videos
     of_videos: int | None  # distinct videos of the source
     video_minutes: float

@@ -2,7 +2,7 @@
 
 A run holds a lease in the ledger while it works. It removes the lease when its row in `runs` has everything
 that it paid. A run that was killed or interrupted, or that sent a request without an answer, leaves its lease
-behind. The row of a run without a lease is left unchanged, because this run may use another ledger.
+behind. The row of a run without a lease is left unchanged, because that run may have used another ledger.
 
 A killed run cannot write what it paid since its last commit. The ledger's records have the id of the paying
 run, so the next run completes the row. A request without an answer may have created a task. The process that
@@ -211,7 +211,7 @@ class RunReconciler:
         """Look for the task of a call that has no answer, and record it.
 
         Returns:
-            Whether the call is settled: its task was found, or certainly does not exist.
+            Whether the call is settled: its task was found, does not exist, or no request can find it.
         """
         session, index = self._session, str(call.params.get("index_id"))
         analysis = call.operation != "index"
@@ -264,9 +264,13 @@ class RunReconciler:
 
 
 def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], float]:
-    """A function that adds up the cost of the job's other runs within the last hours.
+    """A function that adds up the cost of the job's other runs that share the budget of a run.
 
     Runs with another currency than that of `report` are not included.
+
+    Args:
+        report: the report of the run.
+        hours: other runs count if they began at most so many hours before it; 0: none counts.
     """
     assert report.started_at is not None
     since = report.started_at - timedelta(hours=hours)

@@ -152,7 +152,7 @@ async def remove_videos(
 
 
 async def _delete_assets(session: Session, assets: set[str | None], report: RemovalReport) -> None:
-    """Delete assets, which have the uploaded files. It deletes no video that was indexed from them."""
+    """Delete assets: the uploaded files. Videos that were indexed from them stay in their indexes."""
     if await session.client.account_generation() != "today":
         return  # on an account of 2025 a video has no separate asset
     for asset_id in sorted(filter(None, assets)):

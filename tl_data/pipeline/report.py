@@ -53,9 +53,9 @@ class Plan:
     distinct: int  # distinct videos of the source
     prices: Prices
     unchanged: int = 0  # the tables have all their outputs
-    known: int = 0  # indexed before; the tables lack outputs
+    known: int = 0  # the tables lack outputs, but nothing is indexed again: see `inspect.State`
     attached: int = 0  # submitted by an earlier run and not finished
-    new: int = 0  # to submit
+    new: int = 0  # to index, or to analyze without an index
     refreshed: int = 0  # whose vectors of another model are replaced; counted in `known` or `new` too
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
     codes: dict[str, int] = field(default_factory=dict)  # number of refusals by error code, complete
@@ -172,7 +172,7 @@ class Report:
     model: str = ""  # the model of the vectors
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    tables: Mapping[str, str] = field(default_factory=dict)  # name -> SQL expression that reads it
+    tables: Mapping[str, str] = field(default_factory=dict)  # name -> address, as of `LakeTable.where`
     errors: list[Refusal] = field(default_factory=list)  # the first hundred
     latest: str | None = None  # the source key of a video that this run wrote last
     left_behind: str = ""  # after a refresh: a sentence about remaining vectors of another model
@@ -196,7 +196,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: no new failures. 1: new failures. 3: the run stopped; run again. 130: interrupted."""
+        """The exit code of the command.
+
+        0: no new failures. 1: new failures, or vectors of another model remain after a refresh. 3: the run
+        stopped; run again. 130: interrupted.
+        """
         if self.status == "interrupted":
             return ExitCode.INTERRUPTED
         if self.status not in ("done", "partial"):

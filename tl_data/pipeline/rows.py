@@ -119,6 +119,6 @@ def _made_before(video: VideoStatus, key: str, model: str) -> tuple[str, ...]:
 
 
 def _indexed_at(video: VideoStatus, key: str) -> datetime:
-    """The time of indexing: now, or the original time if only the vectors are replaced."""
+    """The value of `indexed_at`: now, or the former value if only the vectors are replaced."""
     row = video.item.keys[key]
     return (video.kept_of and row and row.indexed_at) or datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Reads the source of a job as pairs of key and URL."""
+"""Reads the source of a job as pairs of key and URL. For `alerts.py` the URLs are saved questions."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tl_data.urls import encoded, redacted
 from tl_data.view.library import SORTS, Library, Query
 from tl_data.view.media import Media, chunks_of
 from tl_data.view.search import Question, Search
-from tl_data.view.security import Guard
+from tl_data.view.security import AccessControl
 from tl_data.view.snapshot import LakeFolder, Row
 from tl_data.view.snippets import Place, snippets
 from tl_data.view.streams import Streams
@@ -88,8 +88,8 @@ def app(viewer: Viewer, token: str, port: int) -> Starlette:
             ],
         )
     ]
-    guard = Middleware(Guard, token=token, names=names, origins=viewer.library.origins)
-    return Starlette(routes=routes, middleware=[guard])
+    access = Middleware(AccessControl, token=token, names=names, origins=viewer.library.origins)
+    return Starlette(routes=routes, middleware=[access])
 
 
 def _index(request: Request) -> Response:

@@ -37,7 +37,7 @@ def policy(origins: Iterable[str]) -> str:
     )
 
 
-class Guard:
+class AccessControl:
     """Middleware that accepts only requests with the token, and refuses requests of other web pages.
 
     Args:

@@ -1,20 +1,23 @@
 """An operator of Airflow 3 for jobs of tl_data: it submits, waits in the triggerer, and collects.
 
-Put this file into the folder of plugins, so that the triggerer finds it. The program `tl-data` may be in an
-environment of its own (TL_DATA names it): nothing of it is imported here.
+Put this file into the plugins folder, so that the triggerer can import it. The program `tl-data` may be in a
+separate environment (TL_DATA names the program): this file does not import it.
 
     TlDataOperator(task_id="catalog", job="/srv/jobs/nightly_catalog.toml")
 
-While the platform works, no worker is held: the trigger asks `tl-data status --platform` every few minutes,
-and ends the wait when none of the job's submitted tasks is unfinished. A task that Airflow starts again
-attaches to what was submitted; nothing is paid twice. Where TL_VIEW_URL is the address of a running
-`tl-data view`, as it prints it, the task has links: the poster of the video that was written last, its page,
-and the runs with their counts. What the exit codes mean:
+While the platform works, the operator occupies no worker: the trigger calls `tl-data status --platform` every
+few minutes, and ends the wait when the platform has finished all submitted tasks of the job. If Airflow
+starts the task again, it continues with the submitted tasks; nothing is paid twice. If TL_VIEW_URL is the
+address that a running `tl-data view` printed, the task has links: the poster of the video that was written
+last, its page, and the list of runs. The exit codes of `tl-data`:
 
-    0  the numbers of the run are the task's result (XCom)
-    1  a video failed that had not failed alike before: the task fails and is not tried again; the rest is in
-    2  the job is wrong: it fails at once, without a wait
-    3  stopped: by its budget or by max_failures it fails for good, by trouble it is tried again
+    0    the counts of the run are the task's result (XCom)
+    1    videos failed for the first time or with a new error: the task fails without a retry; the others are
+         in the tables
+    2    the job is invalid: the task fails at once, without a wait or a retry
+    3    stopped: after a reached budget or max_failures the task fails without a retry; otherwise it is
+         retried
+    130  interrupted, also any other code: the task is retried
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-SHOWN = (
+#: The fields of the output of `tl-data --json` that become the task's result.
+RESULT_FIELDS = (
     "status",
     "reason",
     "rows",
@@ -46,9 +50,10 @@ SHOWN = (
     "price",
     "latest",
 )
+#: Exit code -> its meaning, for messages.
 MEANINGS = {
-    1: "some videos failed for the first time, the others are in: see the table errors",
-    2: "the job is wrong",
+    1: "videos failed for the first time or with a new error: see the table errors",
+    2: "the job is invalid",
     3: "stopped",
     130: "interrupted",
 }
@@ -60,7 +65,7 @@ def program() -> list[str]:
 
 
 def link(page: str, latest: str | None) -> str:
-    """The address of a page of the viewer; "" without TL_VIEW_URL, or without a video that it is about.
+    """The address of a page of the viewer; "" without TL_VIEW_URL, or for a video if `latest` is None.
 
     Args:
         page: poster, video or runs.
@@ -88,7 +93,7 @@ class PosterLink(BaseOperatorLink):
 
 
 class VideoLink(BaseOperatorLink):
-    """The page of that video: player, chapters, clips."""
+    """The viewer's page of the video that the run wrote last."""
 
     name = "Newest video"
 
@@ -98,7 +103,7 @@ class VideoLink(BaseOperatorLink):
 
 
 class RunsLink(BaseOperatorLink):
-    """The runs with their counts and prices."""
+    """The viewer's list of runs, with their counts and prices."""
 
     name = "Runs and counts"
 
@@ -111,10 +116,12 @@ class TlDataOperator(BaseOperator):
     """Run a job: submit, wait without a worker, collect.
 
     Args:
-        job: path of the job file, on the workers and on the triggerer.
-        verb: `run` does all at once and holds the worker; `submit` (the default) defers, then collects.
-        poll: time between two looks at the tasks.
-        longest_wait: time after which it collects, whatever the tasks' state: `collect` waits for the rest.
+        job: path of the job file, the same on the workers and on the triggerer.
+        verb: `submit` (the default) submits, defers and collects; `run` calls `tl-data run` and occupies the
+            worker until it ends.
+        poll: time between two checks of the tasks.
+        longest_wait: time after which the operator collects even if tasks are unfinished: `collect` waits for
+            them.
     """
 
     template_fields: Sequence[str] = ("job",)
@@ -139,7 +146,7 @@ class TlDataOperator(BaseOperator):
         """Submit and defer, or run."""
         if self.verb == "run":
             return self._do("run")
-        # Code 1 and a budget end neither the wait nor the collecting of what was submitted.
+        # After exit code 1, a reached budget or max_failures, the submitted tasks are still collected.
         code, facts = self._call("submit")
         if code == 2 or _may_retry(code, facts):
             self._fail("submit", code, facts)
@@ -149,7 +156,7 @@ class TlDataOperator(BaseOperator):
         raise AssertionError("defer returned")
 
     def collect(self, context: Any, event: Any = None, submitted: Any = (0, {})) -> dict[str, Any]:
-        """What follows the wait."""
+        """Collect after the wait. Fails if the submission failed in part."""
         self.log.info("%s", event)
         facts = self._do("collect")
         code, before = submitted
@@ -168,33 +175,33 @@ class TlDataOperator(BaseOperator):
         command = [*program(), verb, self.job, "--json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         facts = json.loads(done.stdout) if done.stdout.strip() else {}
-        return done.returncode, {name: facts[name] for name in SHOWN if name in facts}
+        return done.returncode, {name: facts[name] for name in RESULT_FIELDS if name in facts}
 
     def _fail(self, verb: str, code: int, facts: dict[str, Any]) -> None:
         what = facts.get("reason") or MEANINGS.get(code, "interrupted")
-        said = f"tl-data {verb} {self.job} ended with exit code {code} ({what}): {facts}"
-        raise AirflowException(said) if _may_retry(code, facts) else AirflowFailException(said)
+        message = f"tl-data {verb} {self.job} ended with exit code {code} ({what}): {facts}"
+        raise AirflowException(message) if _may_retry(code, facts) else AirflowFailException(message)
 
 
 def _may_retry(code: int, facts: dict[str, Any]) -> bool:
-    """Whether another try may help: trouble, an interruption, a process that was killed."""
+    """Whether a retry may succeed: after an outage, an interruption, or a killed process."""
     return code not in (0, 1, 2) and not (code == 3 and facts.get("status") in ("budget", "failures"))
 
 
 class TasksReady(BaseTrigger):
-    """Fires when the platform works on none of the submitted tasks of a job."""
+    """Ends the wait when the platform has finished all submitted tasks of a job, or after `longest_sec`."""
 
     def __init__(self, job: str, poll_sec: float, longest_sec: float) -> None:
         super().__init__()
         self.job, self.poll_sec, self.longest_sec = job, poll_sec, longest_sec
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class and arguments, for the triggerer."""
+        """The class and its arguments, from which the triggerer creates the trigger."""
         arguments = {"job": self.job, "poll_sec": self.poll_sec, "longest_sec": self.longest_sec}
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask, and sleep between two questions."""
+        """Check the tasks every `poll_sec` seconds. The event has `waited_sec` and `unfinished`."""
         waited, unfinished = 0.0, -1
         while waited < self.longest_sec:
             unfinished = await self._unfinished()
@@ -205,7 +212,7 @@ class TasksReady(BaseTrigger):
         yield TriggerEvent({"waited_sec": waited, "unfinished": unfinished})
 
     async def _unfinished(self) -> int:
-        """The number of unfinished tasks; -1 if the command failed, which the next one may not."""
+        """The number of unfinished tasks; -1 if the command failed. The next check calls it again."""
         command = [*program(), "status", self.job, "--platform", "--json"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
@@ -213,7 +220,7 @@ class TasksReady(BaseTrigger):
 
 
 class TlDataPlugin(AirflowPlugin):
-    """Tells the web server which links tasks have."""
+    """Registers the links of the operator with Airflow."""
 
     name = "tl_data"
     operator_extra_links = [PosterLink(), VideoLink(), RunsLink()]  # noqa: RUF012 - as Airflow declares it

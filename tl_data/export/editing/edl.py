@@ -44,7 +44,10 @@ class _EDL(Folder):
 
 
 class _Cuts(_EDL):
-    """One event per moment. The parts of the source follow each other in the edited video."""
+    """One event per moment. The parts of the source follow each other in the edited video.
+
+    Moments after 24 hours of the edited video are left out.
+    """
 
     def lines(self, timeline: Timeline) -> Iterator[str]:
         label, start, record = timeline.rate.label, timeline.start, timeline.start

@@ -1,4 +1,7 @@
-"""One row per video with its chapters, clips or alerts, for subtitles, timelines and labelling tasks."""
+"""One row per video with its chapters, clips or alerts, for subtitles, timelines and labelling tasks.
+
+Videos that the source no longer lists (`removed_at`) are left out.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ class TimelineRows:
                 else:
                     invalid += 1
             if invalid:
-                text = f"{invalid} moments end before they begin, or have no time"
+                text = f"{invalid} moments have no time, or do not end after they begin"
                 refused.append(Refused(f"{stem}#moments", "no_stretch", text, video["video_id"] or stem))
             moments.sort(key=lambda e: (e["start_sec"], e["end_sec"], e["kind"]))
             row = {

@@ -29,8 +29,8 @@ class Vespa(BaseStore):
 
     def __init__(self, target: Target) -> None:
         [application] = import_client(EXTRA, "vespa.application")
-        httpr, requests = import_client(EXTRA, "httpx", "requests")
-        self.errors = (httpr.HTTPError, requests.RequestException, OSError, _VespaError)
+        httpx, requests = import_client(EXTRA, "httpx", "requests")
+        self.errors = (httpx.HTTPError, requests.RequestException, OSError, _VespaError)
         self._app = application.Vespa(target.url(port=8080))
         self._address, self._name = target.name, target.collection
         self._namespace = target.options.get("namespace", "tl_data")

@@ -119,7 +119,7 @@ export async function drawAlerts({ main, current }) {
   clear(
     main,
     h("h1", {}, "Alerts"),
-    alerts.length ? h("p", { class: "total" }, count(alerts.length, "clip"), " matched a saved question when its video was new") : empty("No saved question has matched. Give the job a section [alerts] to ask some."),
+    alerts.length ? h("p", { class: "total" }, count(alerts.length, "clip"), " matched a saved question") : empty("No saved question has matched. Give the job a section [alerts] to ask some."),
     alerts.length
       ? table(
           [
