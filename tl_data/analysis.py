@@ -214,7 +214,7 @@ def highlights_part(prompt: str | None = None, temperature: float | None = None)
 
 
 def annotations_part() -> Part:
-    """What is seen: words on the screen, and objects. Accounts of 2025 have no call for it."""
+    """What is seen: words on the screen, and objects. Accounts of 2025 get an error for it."""
     text = " ".join(p.prompt for p in ANNOTATION_PRESETS)
     return Part("annotation", {}, text, {p.name: p.schema for p in ANNOTATION_PRESETS})
 
@@ -759,7 +759,7 @@ class Analyses:
 
 
 def _author(entry: Entry, model: str) -> str:
-    """The model that wrote an answer; `model` if the record does not say."""
+    """The model that wrote an answer; `model` if the record does not name it."""
     result = entry.result if isinstance(entry.result, dict) else {}
     return str(result.get("model_name") or entry.model or model)
 

@@ -1,7 +1,7 @@
-"""The synchronous interface of the package: one `Connection` per settings, one event loop per process.
+"""The synchronous interface of the package: one `Connection` per settings in each process.
 
-Backends call from their own threads and Spark forks its workers, so the loop runs in a background thread,
-which is started at first use in each process, after any fork.
+Each connection has its own event loop. Backends call from their own threads and Spark forks its workers, so
+the loop runs in a background thread, which is started at first use, after any fork.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Connection:
         return self._loop.run(work)
 
     def cancel(self, owner: object | None = None) -> None:
-        """Cancel running calls, from any thread. Their callers get an error.
+        """Cancel running calls, from any thread. Their callers get `Cancelled`.
 
         Args:
             owner: cancel only the calls inside the blocks of `runtime.concurrency.asked_by(owner)`.

@@ -1,7 +1,7 @@
 """Objects in a folder or a bucket. No other module imports the library obstore.
 
 `Storage` reads and writes small objects, such as the records of the ledger. `Buckets` lists videos in buckets
-and signs their URLs.
+and signs their URLs. `BucketObject` reads parts of one object.
 
 `Storage` needs only operations that a local disk, S3, GCS and Azure all have: create an object if its name is
 free, overwrite, read, list, delete. Conditional updates are not among them.
@@ -167,7 +167,7 @@ class Storage:
         await self._run("delete", path, lambda: obstore.delete(self._store, path))
 
     async def drop(self, prefix: str) -> None:
-        """Delete all objects below a prefix."""
+        """Delete all objects below a prefix. Files on disk that cannot be deleted stay, without an error."""
         if self.folder is not None:
             await asyncio.to_thread(shutil.rmtree, self.folder / prefix, ignore_errors=True)
             return

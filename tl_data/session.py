@@ -122,7 +122,7 @@ class Session:
         self.client = client
         self.ledger = ledger
         self.watcher = TaskWatcher(client, settings)
-        self.models = models  # models of the embedded engine; None if the session uses the service
+        self.models = models  # of the embedded engine; None for the service and for strict profiles
         if models is not None:
             client.generation = "today"  # the embedded engine supports every request of today's API
         self.search_model = settings.search_model or (models.search if models else self._default_search())
@@ -316,7 +316,10 @@ class Session:
             yield str(copy)
 
     async def video(self, video: str, index_id: str | None = None) -> Json:
-        """The indexed video behind a URL, path or id, as a record of type `types.VIDEO`."""
+        """The indexed video of a URL, path or id, as a record of type `types.VIDEO`.
+
+        For an id, the record has only `video_id` and `index_id`, and no request is sent for the video.
+        """
         if self.is_id(video):
             return {"video_id": video, "index_id": await self.index_id(index_id)}
         return await self.index_video(video, index_id)
@@ -395,8 +398,8 @@ class Session:
     async def indexes_assets(self, video: str) -> bool:
         """Whether a video becomes an asset to be indexed, instead of being sent to /tasks.
 
-        This is so on an account of today, if the server has withdrawn /tasks, and if the file is too large
-        for /tasks.
+        This is so if the server has withdrawn /tasks; on an account of today, unless the server has withdrawn
+        /assets; and on the engine, if a local file is too large for /tasks.
         """
         if self._tasks_gone or self._assets_gone:
             return self._tasks_gone

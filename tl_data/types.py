@@ -140,5 +140,5 @@ PROVENANCE = pa.struct(
 
 
 def outcome_of(value: pa.DataType) -> pa.StructType:
-    """The result type of a function's `try_` form. In each row, either `value` or `error` is set."""
+    """The result type of a function's `try_` form. If a call fails, `error` is set and `value` is NULL."""
     return pa.struct([("value", value), ("error", ERROR), ("usage", USAGE), ("provenance", PROVENANCE)])

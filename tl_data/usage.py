@@ -22,14 +22,14 @@ class Usage:
     video_minutes: float = 0.0  # minutes newly submitted for indexing, embedding or analysis
     input_tokens: int = 0
     output_tokens: int = 0
-    reused: int = 0  # results of durable calls that were read from the ledger instead of paid for again
-    submitted: int = 0  # durable calls that were sent
+    reused: int = 0  # answers that were not paid for here: from the ledger, a cache or an equal row
+    submitted: int = 0  # calls of the ledger that were sent
     model: str | None = None
-    fallback: str | None = None  # the endpoint that was called because the service removed the original one
+    fallback: str | None = None  # such as "/analyze in place of /gist", which the server no longer has
     task_id: str | None = None
     request_id: str | None = None
     content_key: str | None = None
-    at: float | None = None  # Unix time at which the call ended; None if no call was sent
+    at: float | None = None  # Unix time at which the call ended; None if it used no request and no answer
 
 
 @contextmanager

@@ -137,6 +137,14 @@ def test_a_lost_answer_of_a_paid_call_is_asked_for_once_more(server: Server, run
     assert caught.value.maybe_done
 
 
+def test_a_lost_answer_of_a_paid_call_may_be_done_if_the_wait_is_too_long(server: Server, run: Run) -> None:
+    server.tell("POST /search", say(504, retry_after="3600"))
+    with pytest.raises(ServerFailed) as caught:
+        run(look)
+    assert len(server.requests) == 1
+    assert caught.value.maybe_done
+
+
 @pytest.mark.parametrize("lost", [*LOST.values(), say(500)], ids=[*LOST, "500"])
 def test_what_creates_is_never_blindly_repeated(server: Server, run: Run, lost: Answer) -> None:
     server.tell("POST /tasks", lost, say(201, {"_id": "second"}))

@@ -729,11 +729,12 @@ def test_a_task_that_two_wrote_down_is_billed_once(tmp_path: Path) -> None:
     ledger_test(run, tmp_path)
 
 
-def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operation", ["index", "highlight", "annotation"])
+def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Path, operation: str) -> None:
     """Its request was never answered, and the platform showed nothing yet; the next run finds it."""
     lost = ConnectionFailed("no answer")
     lost.maybe_done = True
-    call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
+    call = Call(operation, "content-1", {"index_id": "i"}, video_minutes=2.0)
 
     async def run(ledger: Ledger) -> None:
         with recording(RunAccount("one", Bill())) as one, pytest.raises(ConnectionFailed):
@@ -745,7 +746,8 @@ def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Pa
             found = await ledger.submit(call, Made("task-2"), Made("task-1"))
         assert (found.task_id, found.reused, two.bill, two.unsettled) == ("task-1", True, Bill(), 0)
         after = await read_again(ledger.storage, "one", before)
-        assert (after.bill.submitted, after.bill.video_minutes, after.open) == (1, 2.0, [])
+        billed = after.bill.operations["index" if operation == "index" else "analyze"]
+        assert (after.bill.calls, billed.video_minutes, after.open) == (1, 2.0, [])
 
     ledger_test(run, tmp_path)
 

@@ -81,7 +81,8 @@ class AnalyzeMethods(BaseClient):
 
         Args:
             video: a video object, or the id of an indexed video; None if `image` is given.
-            model_name: pegasus1.5 or pegasus1.6. With a video object, the default is `models.TEXT_MODEL`.
+            model_name: pegasus1.5 or pegasus1.6. None: `models.TEXT_MODEL`; for the id of an indexed video,
+                the server's default, Pegasus 1.2.
             start_time, end_time: the part to analyze, in seconds from the start of the file.
 
         Raises:
@@ -153,8 +154,8 @@ class AnalyzeMethods(BaseClient):
     async def gist(self, video: Video, types: list[str]) -> Json:
         """Write title, topics and hashtags of a video; `types` are title, topic and hashtag.
 
-        For a video object, or if the service no longer has /gist, the fields come from /analyze, and
-        `usage.fallback` is set.
+        For a video object, or if the server no longer has /gist, the fields come from /analyze, and
+        `Usage.fallback` of the current call is set.
         """
         body = {"video_id": video, "types": types}
         if isinstance(video, str) and (answer := await self._unless_deprecated("/gist", body)) is not None:
@@ -175,7 +176,8 @@ class AnalyzeMethods(BaseClient):
         """Write the summary, chapters or highlights of a video; `type` is summary, chapter or highlight.
 
         `response_format` applies only to summaries: the summary is then JSON text. For a video object, or if
-        the service no longer has /summarize, the fields come from /analyze, and `usage.fallback` is set.
+        the server no longer has /summarize, the fields come from /analyze, and `Usage.fallback` of the
+        current call is set.
         """
         options = given(max_tokens=max_tokens, response_format=response_format)
         body = given(video_id=video, type=type, prompt=prompt, temperature=temperature) | options

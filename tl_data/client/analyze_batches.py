@@ -20,7 +20,7 @@ from tl_data.settings import Settings
 Json = dict[str, Any]
 
 SEND_AFTER = 0.5  # seconds without a new item before a batch is sent; `poll_interval` if other batches run
-LONGEST_COLLECTION = 30.0  # maximum seconds from the first item until the batch is sent
+LONGEST_COLLECTION = 30.0  # maximum seconds from the first item until a batch without announced items is sent
 ENOUGH = 50  # number of items with which a batch does not wait for announced ones
 LONGEST_WAIT = 120.0  # maximum seconds for which a batch waits for announced items
 FIRST_POLL = 0.25  # minimum seconds before the first poll
@@ -234,7 +234,7 @@ class Batches:
         except APIError as failed:
             if failed.http_status != 504 or len(items) < 2:
                 raise
-            # HTTP 504 of this route: the batch was too large, and by the specification none exists.
+            # HTTP 504 of this route: the batch was too large. By the API's specification, none was created.
             for item in items:
                 item.mark_in_flight(False)
             half = len(items) // 2
@@ -275,7 +275,10 @@ class Batches:
     # ---- waiting --------------------------------------------------------------------------------
 
     async def wait(self, task_id: str) -> Json | None:
-        """Wait for a task and return it; None if this object created no batch with the task.
+        """Wait for a task and return it once.
+
+        None if this object created no batch with the task, or has returned the task before. Then the caller
+        retrieves the task.
 
         Raises:
             TaskFailed: the task failed, was canceled, or expired with its batch.

@@ -38,7 +38,7 @@ class AssetMethods(BaseClient):
         user_metadata: Mapping[str, Any] | None = None,
         on_progress: Progress | None = None,
     ) -> Json:
-        """Upload a file, or let the service download a URL; returns the asset, which is not ready yet.
+        """Upload a file, or let the platform download a URL; returns the asset, which may not be ready yet.
 
         Raises:
             APIError: if `maybe_done` is set, the asset may exist. Search for its filename before you retry.
@@ -126,7 +126,10 @@ class AssetMethods(BaseClient):
         enable_thumbnail: bool | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Create a multipart upload; returns its `upload_id`, `asset_id`, `chunk_size` and `upload_urls`."""
+        """Create a multipart upload; returns its ids, `chunk_size`, `total_chunks` and first `upload_urls`.
+
+        The ids are `upload_id` and `asset_id`. A chunk is a part of the file; `chunk_size` is in bytes.
+        """
         body = given(
             filename=filename,
             type=type,
@@ -182,11 +185,11 @@ class AssetMethods(BaseClient):
         """Upload the missing parts of a file, a few at a time.
 
         Args:
-            upload: the result of `create_upload`, or the same fields of an interrupted upload.
+            upload: the result of `create_upload`, also of an earlier one: only missing parts are uploaded.
 
         Raises:
             MediaRefused: the file cannot be read or has another size.
-            ConnectionFailed, ServerFailed: a part failed. The service keeps the other parts for 24 hours.
+            ConnectionFailed, ServerFailed: a part failed. The platform keeps the other parts for 24 hours.
         """
         upload_id, size = str(upload["upload_id"]), int(upload["chunk_size"])
         total = await asyncio.to_thread(_size, file)

@@ -212,7 +212,10 @@ class BaseClient:
         return answer
 
     async def _acquire(self, request: Request) -> Request:
-        """Wait for the rate limits, sign addresses of buckets, and count the call. Returns what to send."""
+        """Wait for the rate limits, sign the addresses of objects in buckets, and count the call.
+
+        Returns the request to send.
+        """
         if self._limiter:
             await self._limiter.acquire(
                 request.category, video_minutes=request.video_minutes, tokens=request.tokens
@@ -260,8 +263,9 @@ class BaseClient:
         if same_host and keeps_https and (request.method == "GET" or answer.status in (307, 308)):
             return target
         raise BadRequest(
-            f"{request} was redirected to {redacted(target)}; the API key is not sent to another host. "
-            "If this is the new address of the API, set TL_BASE_URL to it",
+            f"{request} was redirected to {redacted(target)}. A redirect to another host, from HTTPS to HTTP "
+            "or with another method is not followed. If this is the new address of the API, set TL_BASE_URL "
+            "to it",
             "redirected",
             answer.status,
             request_id_of(answer.headers),
@@ -293,7 +297,7 @@ def _tokens(count: object) -> int:
 def _sent_values(request: Request, message: str) -> str:
     """A sentence with the sent values of the parameters that an error message names.
 
-    "" if the message contains these values.
+    "" if the message names no parameter, or contains the values itself.
     """
     match = _PARAMETERS.search(message)
     if not match or "You sent" in message:

@@ -35,7 +35,7 @@ class EmbedMethods(BaseClient):
     ) -> Json:
         """Embed each given input; the vectors are in `text_embedding`, `image_embedding` and so on.
 
-        Only some servers accept short videos. The service embeds videos only in tasks.
+        The engine also embeds short videos here. The service embeds videos by `create_embed_task`.
 
         Raises:
             BadRequest: with code `embedding_failed`, the API could not embed one of the inputs.

@@ -1,8 +1,8 @@
 """Find or start the embedded engine, which serves the API when there is no API key.
 
 One engine serves all processes that share a home folder. Each process holds a shared lock on `users.lock`,
-and the engine exits when no process holds the lock. The kernel releases the lock of a process that ends, also
-after `kill -9`, so nothing needs to be cleaned up.
+and the engine exits when its tasks have ended and no process holds the lock. The kernel releases the lock of
+a process that ends, also after `kill -9`, so nothing needs to be cleaned up.
 
 The client recognizes the embedded engine by the route `/_engine/tiers`, which returns its models. The service
 has no such route.
@@ -268,13 +268,14 @@ async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = 
 
 
 async def models_of(client: Client) -> Models | None:
-    """The models of the embedded engine at the client's base URL; None if the URL belongs to another server.
+    """The models of the embedded engine at the client's base URL.
 
-    No request is sent if the address is not a loopback address.
+    None for another server, and for an engine whose profile is not `lenient`. No request is sent if the
+    address is not a loopback address.
 
     Raises:
-        APIError: the server does not respond. No default is assumed: ledger keys contain the model, so the
-            next run would repeat all calls after a wrong assumption.
+        APIError: the server does not respond, or cannot use a configured model. No default is assumed: ledger
+            keys contain the model, so the next run would repeat all calls after a wrong assumption.
     """
     parts = urlsplit(client.base_url)
     if not is_loopback(client.base_url):

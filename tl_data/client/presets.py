@@ -1,8 +1,8 @@
 """Presets: the prompts and JSON schemas for summaries, titles, topics, hashtags, chapters, highlights and
 annotations (what is seen); and prompts with pictures.
 
-One request to /analyze with a combined schema returns several of them. The results have the same fields as
-the responses of /gist and /summarize, which only accounts of 2025 still have.
+One request to /analyze with a combined schema returns several of them. All results except annotations have
+the same fields as the responses of /gist and /summarize, which only accounts of 2025 still have.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ PRESETS: dict[str, Preset] = {
         _list_of(start_sec=_TIME, end_sec=_TIME, highlight_title=_TEXT, highlight_summary=_TEXT),
     ),
 }
-#: The presets of annotations, for which accounts of 2025 have no call.
+#: The presets of annotations, which are requested only on accounts of today.
 ANNOTATION_PRESETS = (
     Preset(
         "on_screen_text",
@@ -74,7 +74,8 @@ ANNOTATION_PRESETS = (
 def no_annotations() -> BadRequest:
     """The refusal of annotations on an account of 2025."""
     return BadRequest(
-        "this account's API has no answers by a JSON schema: remove annotations from the outputs of the job",
+        "annotations need an account of today, and this one has the API of 2025: remove annotations from the "
+        "outputs of the job",
         "not_supported",
     )
 

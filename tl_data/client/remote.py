@@ -105,12 +105,12 @@ class RemoteMethods(BaseClient):
         return HostHeaders.load(self.settings.http_headers)
 
     async def can_be_fetched(self, url: str) -> bool:
-        """Whether the API can fetch a URL: the host must require no headers.
+        """Whether the API can fetch a URL: the setting `http_headers` has no headers for its host.
 
-        The signature of an object in a bucket must be valid long enough.
+        For an object in a bucket: whether its signed URL stays valid as long as `signed_url_hours`.
 
         Raises:
-            MediaRefused: the URL is the address of an object in a bucket and cannot be signed.
+            MediaRefused: the text is no URL, or the address of an object in a bucket that cannot be signed.
         """
         return (
             await self.buckets.lasts(url)

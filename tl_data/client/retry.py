@@ -9,7 +9,8 @@ Whether a call is retried depends on what it does:
     lost response: reset, timeout, 502, 504  yes     once        no: the resource may exist
     every other error                        no      no          no
 
-After a 429 that asks for a wait longer than `max_wait`, QuotaExhausted is raised. The lost response of a paid
+After a 429 that asks for a wait longer than `max_wait`, QuotaExhausted is raised. After another failure that
+asks for such a wait, its error is raised at once. The lost response of a paid
 read (search, analyze, embed) cannot be fetched later, so the call is sent once more; it may be billed twice,
 and usage counts both. A call that creates a resource is not repeated: its error has `maybe_done` set, and the
 caller searches for the resource before it retries.
@@ -73,8 +74,8 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
         except APIError as failed:
             failures += 1
             lost += _response_lost(failed, repeat)
+            failed.maybe_done = lost > 0
             if not failed.retryable or failures > settings.retries or lost > _allowed_losses(repeat):
-                failed.maybe_done = lost > 0
                 raise
             pause = max(pause_after(failures), failed.retry_after or 0.0)
             if pause > settings.max_wait:

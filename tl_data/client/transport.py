@@ -26,7 +26,7 @@ from tl_data.errors import ConnectionFailed
 from tl_data.urls import is_loopback, redacted
 
 CONNECT_TIMEOUT = 15.0  # seconds
-MAX_CONNECTIONS = 1024  # per process; the setting `concurrency` keeps the number in use lower
+MAX_CONNECTIONS = 1024  # of each pool; the setting `concurrency` keeps the number in use lower
 KEEP_ALIVE = 4.0  # seconds until an idle connection is closed; common servers close it after 5 s
 READ_BUFFER = 256 * 1024  # bytes
 
@@ -86,8 +86,8 @@ class Transport:
             fresh: use a new connection, not one from the pool.
 
         Raises:
-            ConnectionFailed: no complete response arrived within the timeout. Each chunk of an upload
-                restarts the timeout.
+            ConnectionFailed: the connection failed, or no complete response arrived within the timeout. Each
+                chunk of an upload restarts the timeout.
         """
 
         async def exchange(deadline: asyncio.Timeout) -> Response:
@@ -103,7 +103,11 @@ class Transport:
     async def stream(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
     ) -> AsyncIterator[Stream]:
-        """Send a request, and read the response inside the block. Its end closes the response."""
+        """Send a request, and read the response inside the block. Its end closes the response.
+
+        Raises:
+            ConnectionFailed: the connection failed, or no response or no further chunk arrived in time.
+        """
 
         async def start(deadline: asyncio.Timeout) -> httpx.Response:
             return await self._start(method, url, headers, content, False, deadline)

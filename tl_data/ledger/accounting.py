@@ -14,7 +14,7 @@ from tl_data.object_store import Item, Storage
 
 READ_AHEAD = 64  # folders read concurrently
 
-#: Operations whose tasks can be found on the platform if the ledger has no record of them.
+#: Operations of jobs whose tasks can be found on the platform if the ledger has no record of them.
 FINDABLE = ("index", "summary", "gist", "chapter", "highlight", "annotation", "verify")
 
 

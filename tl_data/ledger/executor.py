@@ -38,7 +38,7 @@ class Attempt:
     lease: Lease
     act: Act  # makes the call
     find: Find | None  # finds the call's remote task; None for calls that create no task
-    owner_gone: bool = False  # whether the previous owner was killed recently
+    owner_gone: bool = False  # whether the previous claim is `gone` (see `lease.Over`), perhaps just now
     doubt: AmbiguousTask | None = None  # a task that may belong to this call, which then is paid twice
 
     def __post_init__(self) -> None:
@@ -174,7 +174,7 @@ class CallExecutor:
 
         Returns:
             The entry that it records. If it gives up or dies: the number of the next claim, and whether the
-            owner was killed recently.
+            old claim is `gone` (see `lease.Over`).
         """
         waited, delay, warn_at = False, 0.05, steady() + self.lease / 2
         while True:
@@ -344,8 +344,8 @@ class CallExecutor:
         """Look on the platform for a task that an earlier owner submitted but did not record.
 
         Args:
-            gone: whether the owner was killed recently. Its request may still be on the way, so a second look
-                follows after `settling` seconds.
+            gone: whether the owner may have ended a moment ago. Its request may still be on the way, so a
+                second look follows after `settling` seconds.
         """
         failed = set()
         for name, item in view.items.items():

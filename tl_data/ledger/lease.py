@@ -32,7 +32,8 @@ from tl_data.runtime.shutdown import Grace
 
 T = TypeVar("T")
 
-#: Why a claim is over. `gone`: the owner released it or is dead. `expired`: it was not renewed in time.
+#: Why a claim is over. `gone`: the owner released it, is dead or is this process. `expired`: it was not
+#: renewed in time.
 Over = Literal["gone", "expired"]
 
 LEASE = 60.0  # seconds without a renewal after which a claim expires

@@ -98,7 +98,7 @@ SETTLE = 10.0  # seconds in which a request of a killed process may still arrive
 #: Code of a task that succeeded and is billed, but whose answer cannot be used.
 UNREADABLE = "answer_unreadable"
 
-#: Errors of a request that asks about a task. They say nothing about the task itself.
+#: Errors of a request about a task. They do not show whether the task itself failed.
 ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
 _KEY = re.compile(r"[0-9a-f]{32}")

@@ -1,6 +1,6 @@
 """The records of the ledger: calls, their states, and entries as readers see them.
 
-The records of one call are small objects in one folder, each created once:
+The records of one call are small objects in one folder. Each is created once, and only a claim is rewritten:
 
     0001.claim        a process is about to make the call; its owner rewrites it to renew the lease
     0001.submitted    the id of the remote task, written before the first poll
@@ -59,7 +59,7 @@ class Call:
     """
 
     operation: str
-    content_key: str  # the key of the video or other content; see contents.py
+    content_key: str  # the key of the video (see media/identity.py and contents.py) or of other content
     params: Mapping[str, Any] = field(default_factory=dict)  # JSON values; None means not given
     model: str | None = None
     scope: str | None = None  # the session that shares the answer; None: every process shares it
@@ -194,7 +194,9 @@ class Failure:
             kind = TLDataError
         hint = ""
         if key is not None and not self.retryable:
-            hint = f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
+            hint = (
+                f"; this failure is in the ledger. To try again: tl-data ledger forget {key}, then run again"
+            )
         message = self.message + hint
         error: TLDataError
         if issubclass(kind, APIError):

@@ -186,6 +186,11 @@ class Journal:
         doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
+        """Record the result of a call. If the call has a result already, that one is kept and returned.
+
+        Raises:
+            LedgerError: the record cannot be written, or the result is neither JSON nor Arrow.
+        """
         record = _record(call, attempt, task_id, doubt, charge, video_minutes=minutes)
         if isinstance(result, pa.RecordBatch):
             result = pa.Table.from_batches([result])
@@ -225,6 +230,7 @@ class Journal:
         doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
+        """Record the remote task of a call. A failed write is retried three times: the task is paid for."""
         record = _record(call, attempt, task_id, doubt, charge, video_minutes=call.video_minutes)
         path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
         for pause in (0.2, 1.0, 3.0, None):
@@ -251,6 +257,11 @@ class Journal:
         *,
         maybe_sent: bool = False,
     ) -> Entry:
+        """Record the failure of a call.
+
+        Args:
+            maybe_sent: whether the call may have created a task although its answer was lost.
+        """
         sent = {"maybe_sent": True} if maybe_sent else {}
         record = _record(call, attempt, failure.task_id, None, charge, failure=vars(failure), **sent)
         if await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record)):

@@ -72,7 +72,7 @@ def marked_name(video: str, key: str) -> str | None:
 async def upload(client: Client, video: str, key: str) -> str:
     """Create an asset from a URL or a local file, with the ledger's key in its name. Returns the asset's id.
 
-    A large file is uploaded in parts. An upload that was interrupted within the last day is resumed.
+    A large file is uploaded in parts. After an error, the next call uploads all of them again.
     """
     metadata = {METADATA_KEY: key}
     if is_url(video):

@@ -16,7 +16,9 @@ from tl_data.urls import redacted
 log = logging.getLogger("tl_data.media")
 
 WIDTH = 320  # pixels
-FRAMES = 12  # frames per video, evenly distributed over its duration
+#: Maximum number of frames of a video, evenly distributed over its duration. A video of fewer seconds has one
+#: per second.
+FRAMES = 12
 POSTER = FRAMES // 3  # index of the poster frame; it comes after titles and black frames
 
 Json = dict[str, Any]

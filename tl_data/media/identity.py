@@ -12,8 +12,10 @@ are validators from the response headers, so that a replaced file is a new video
    compression variant, and may differ between requests.
 3. Otherwise any ETag (without the prefix `W/`), Last-Modified and the length, as far as they exist.
 
-Two different URLs are the same video only if a store reports digests of their whole content and the digests
-and lengths are equal (`Identity.digest`). The URL that is seen first determines the key (`Session.identify`).
+Two different URLs are the same video if a store reports digests of their whole content and the digests and
+lengths are equal (`Identity.digest`). With the setting `same_content = "likely"`, ETags that are digests and
+the lengths also suffice (`Identity.likely`). The URL that is seen first determines the key
+(`Session.identify`).
 
 A local file is identified by a digest of its bytes. A file above 64 MiB is identified by its size, its
 modification time and a digest of three blocks, because reading all of it takes too long.
@@ -85,7 +87,7 @@ class Identity:
     likely: str | None = None
     #: The key of this content in earlier releases, if it was another one.
     former_key: str | None = None
-    #: The response to HEAD, so that the file's header is read without a second one. It may have a signature.
+    #: The response headers, so that no second request is needed for them. Its URLs may have a signature.
     remote: Remote | None = field(default=None, compare=False, repr=False)
 
 

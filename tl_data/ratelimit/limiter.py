@@ -3,8 +3,10 @@
 The API counts the calls of each category of endpoints separately, and so does the limiter. It combines three
 sources:
 
-- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded. With a `Budget`,
-  this applies to the sum of all processes that share the ledger. Limits per minute space the calls evenly.
+- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded by the expected
+  amounts of the calls. A call may use more than expected: the length of its video may be unknown, and its
+  answer longer. With a `Budget`, a limit applies to the sum of all processes that share the ledger. Limits
+  per minute space the calls evenly.
   Limits per hour or day do not space the calls; when they are exhausted, calls wait for the next hour or day.
 - The API's headers report the remaining amount of a limit. For a limit with a near reset, calls are spaced so
   that this amount lasts until the reset: there is no delay while much remains, and the delay grows as less
@@ -109,7 +111,7 @@ class Limiter:
             await category_limiter.store_snapshots(always=True)
 
     async def acquire(self, category: str, video_minutes: float = 0.0, tokens: float = 0) -> None:
-        """Wait until the limits allow a call of one request and these minutes and tokens.
+        """Wait until the limits allow a call with these expected minutes of video and tokens.
 
         Raises:
             QuotaExhausted: a limit is exhausted, and its reset is further away than `max_wait`.

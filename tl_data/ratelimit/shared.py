@@ -222,7 +222,10 @@ class MinuteLimit:
         return index * self._interval, self._worth
 
     async def _lease(self, now: float) -> int:
-        """Lease the first free interval that is not in the past; returns its index."""
+        """Lease the first free interval; returns its index.
+
+        Intervals of the past count only as far as the limit's `burst` allows.
+        """
         earliest = int((now - self.limit.burst / self.limit.rate) / self._interval)
         index = max(self._next, earliest)
         leased = 0

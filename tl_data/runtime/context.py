@@ -1,7 +1,7 @@
 """The context of a running call: an immutable record in a context variable.
 
-Tasks that start inside a `call_context` block inherit the record, so functions need not pass it on. Each
-field is set in one place and read in few:
+Tasks that start inside a `call_context` block inherit the record, so functions need not pass it on. The
+fields, with what sets and what reads them:
 
     field           set by                             read by
     caller, asked   concurrency.asked_by               Loop.run, Loop.cancel: which calls to stop
@@ -10,9 +10,9 @@ field is set in one place and read in few:
     account         billing.recording                  ledger: the run that pays
     stop            shutdown.cancel_waits_on           shutdown.wait_turn: long waits end when it is set
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
-    grace           Grace (in Lease.guard)             shutdown.mark_in_flight
+    grace           Grace (in Lease.guard)             shutdown.mark_in_flight, analyze_batches.Batches.add
     lease           Lease.guard                        lease.fence: whether the claim is still held
-    bills           Connection.map                     billing.make_charge: the bills of statement and session
+    bills           Connection.map                     billing.make_charge, ledger: bills of statement, session
     quoting         guard.Guard                        ledger: raise `Priced` instead of a paid call
 
 Fields have the type `Any` where their type is in a package that imports this module.
@@ -34,7 +34,7 @@ class CallContext:
     """The context of one call. `call_context()` changes fields for a block."""
 
     caller: object | None = None  # the owner of the call, for `connection.cancel(owner)`
-    asked: float = field(default_factory=time.monotonic)  # the time at which the owner began
+    asked: float = field(default_factory=time.monotonic)  # the time at which the block of the owner began
     usage: Any = None  # usage.Usage
     minutes_about: float = 0.0  # minutes of the analyzed video
     account: Any = None  # billing.RunAccount

@@ -4,7 +4,7 @@ The spans:
 
     tl_data.run      a run of a job: counts, minutes, price
     tl_data.video    a video of the run, with its outcome
-    POST /tasks ...  a request to the API: route, status, kind of rate limit
+    POST /tasks ...  a request to the API: route, status, category of its rate limits
 
 The application selects the exporter, with its SDK or with `opentelemetry-instrument tl-data run`.
 """
