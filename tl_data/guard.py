@@ -5,8 +5,9 @@ largest price that the batch could have. If that exceeds the budget, the stateme
 batch is sent. The steps are:
 
 1. `bound` computes the largest cost of the new distinct rows, without a request.
-2. `quote` is computed only if the bound exceeds the budget. It runs each row up to its first paid call, so
-   answers in the ledger are free, and it reads the lengths of videos from the headers of their files.
+2. `quote` is computed only if the bound exceeds the budget, and if the ledger keeps answers of the function.
+   It runs each row up to its first paid call, so answers in the ledger are free, and it reads the lengths of
+   videos from the headers of their files.
 3. `reserve` counts the price as spent while the batch runs. Then `settle` replaces it by the actual cost.
 
 Unknown quantities are replaced by upper bounds: the length of a video by the model's limit, the tokens of an

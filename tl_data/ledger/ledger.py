@@ -99,7 +99,7 @@ SETTLE = 10.0  # seconds in which a request of a killed process may still arrive
 UNREADABLE = "answer_unreadable"
 
 #: Errors of a request about a task. They do not show whether the task itself failed.
-ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
+REQUEST_ERRORS = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -167,8 +167,8 @@ class Ledger:
 
         `send()` returns the id of a new task. `find()` looks on the platform for the task of the call, by its
         key or by other features that identify it with certainty. It runs before `send()` if another process
-        may have submitted the call. If it returns an `AmbiguousTask`, the call is sent and the doubt is
-        recorded.
+        may have submitted the call, and after `send()` if its response was lost. If the first one returns an
+        `AmbiguousTask`, the call is sent and the doubt is recorded.
         """
         return await self._execute_shared(call, send, find)
 
@@ -227,10 +227,10 @@ class Ledger:
         call = await self._recorded_call(call)
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
-        if entry is not None and (
-            entry.state in ("done", "failed") or (entry.state == "submitted" and isinstance(error, ASKING))
-        ):
-            return entry
+        if entry is not None:
+            is_unchanged = entry.state == "submitted" and isinstance(error, REQUEST_ERRORS)
+            if is_unchanged or entry.state in ("done", "failed"):
+                return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
         # A failed task is not billed, because its video is in no index. The video of a deleted task may be in
         # an index, so that one stays billed.

@@ -3,10 +3,11 @@
 The process that submitted such a task was killed, or the answer to its request was lost.
 
 An indexing task has the ledger's key in the metadata of its video, and an analysis task as its `custom_id`.
-An embedding task has no metadata: the platform shows only its source, which is a URL or the name of an
-uploaded file. The name of an uploaded file contains the key. A URL identifies the video but not the embedded
-part of it, so a task with the same URL counts as the lost one only if its vectors cover the requested part,
-or the whole length in the file's header. If that cannot be decided, the result is an `AmbiguousTask`.
+An embedding task of /embed has no metadata: the platform shows only its source, which is a URL or the name of
+an uploaded file. The name of an uploaded file contains the key. A URL identifies the video but not the
+embedded part of it, so a task with the same URL counts as the lost one only if its vectors cover the
+requested part, or the whole length in the file's header. If that cannot be decided, the result is an
+`AmbiguousTask`. A task of /embed-v2 does not show its source either: see functions/embed.py.
 """
 
 from __future__ import annotations
