@@ -316,10 +316,7 @@ class Session:
             yield str(copy)
 
     async def video(self, video: str, index_id: str | None = None) -> Json:
-        """The indexed video of a URL, path or id, as a record of type `types.VIDEO`.
-
-        For an id, the record has only `video_id` and `index_id`, and no request is sent for the video.
-        """
+        """The indexed video of a URL or path as a record of type `types.VIDEO`; of an id only its ids."""
         if self.is_id(video):
             return {"video_id": video, "index_id": await self.index_id(index_id)}
         return await self.index_video(video, index_id)

@@ -126,7 +126,7 @@ def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
     at = datetime.now(UTC) + timedelta(seconds=wait)
     return QuotaExhausted(
         f"{refused.message} The quota resets at {at:%Y-%m-%d %H:%M:%S} UTC, in {_span(wait)}: run again "
-        "then, or raise max_wait. Results that were paid for are kept",
+        "then, or raise max_wait. Answers in the ledger are not charged again",
         refused.code,
         refused.http_status,
         refused.request_id,

@@ -263,7 +263,7 @@ class _CategoryLimiter:
             if wait > self._max_wait:
                 raise QuotaExhausted(
                     f"the limit of the category '{self._category}' is exhausted for another {wait:,.0f} s; "
-                    "run again then. Finished work is not charged again",
+                    "run again then. Answers in the ledger are not charged again",
                     "too_many_requests",
                     429,
                     None,

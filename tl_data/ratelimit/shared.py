@@ -130,7 +130,8 @@ class QuotaWindow:
         until = datetime.fromtimestamp((self._window + 1) * self._seconds, UTC)
         return QuotaExhausted(
             f"{self._setting} = {self._amount:g} is exhausted for the category '{self._category}' until "
-            f"{until:%Y-%m-%d %H:%M} UTC; run again then, or raise it. Finished work is not charged again",
+            f"{until:%Y-%m-%d %H:%M} UTC; run again then, or raise the setting. Answers in the ledger are "
+            "not charged again",
             "limit_used_up",
             None,
             None,

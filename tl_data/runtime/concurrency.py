@@ -73,7 +73,7 @@ class Loop:
         try:
             return future.result()
         except CancelledError:
-            raise Cancelled("cancelled; finished rows are saved and are not charged again") from None
+            raise Cancelled("cancelled; answers in the ledger are not charged again") from None
         except KeyboardInterrupt:
             # Ctrl-C reaches the waiting thread: cancel the work and wait for its cleanup.
             future.cancel()

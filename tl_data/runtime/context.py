@@ -12,7 +12,7 @@ fields, with what sets and what reads them:
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
     grace           Grace (in Lease.guard)             shutdown.mark_in_flight, analyze_batches.Batches.add
     lease           Lease.guard                        lease.fence: whether the claim is still held
-    bills           Connection.map                     billing.make_charge, ledger: bills of statement, session
+    bills           Connection.map                     billing.make_charge, ledger: who is billed
     quoting         guard.Guard                        ledger: raise `Priced` instead of a paid call
 
 Fields have the type `Any` where their type is in a package that imports this module.
