@@ -24,7 +24,7 @@ from tl_data.export.runner import Progress
     "fields",
     multiple=True,
     metavar="NAME=COLUMN",
-    help="a column to export, and its name in the target",
+    help="export COLUMN of the lake as NAME in the target (repeat for several) [default: all columns]",
 )
 @click.option("--dry-run", is_flag=True, help="only print what it would do")
 @click.option("--full", is_flag=True, help="send all rows, also unchanged ones")

@@ -44,8 +44,8 @@ def models() -> None:
 def _list(to: str, file: str | None) -> None:
     """List the files of each stage: size, licence, source, and SHA-256.
 
-    A state other than `used` or `not used` is a problem, with the command that helps. Pulled models are
-    listed too.
+    A state that does not begin with `used` or `not used` is a problem, with the command that solves it.
+    Pulled models are listed too.
     """
     settings = Settings.load()
     command = [sys.executable, "-m", "tl_data.local.model_files", "--models", str(_folder(settings))]

@@ -69,7 +69,7 @@ def job_page(note: str) -> str:
             lines += [
                 "## [settings]",
                 "",
-                "Settings of the job, as in [Settings](settings.md), without keys.",
+                "[Settings](settings.md) of the job, without API keys. They override the environment.",
                 "",
             ]
         elif "properties" in kind:

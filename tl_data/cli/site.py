@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+from typing import get_args
 
 import click
 
 from tl_data import errors as tree
+from tl_data import settings as settings_module
 from tl_data.cli.output import commands_of
 from tl_data.cli.reference import http_page, job_page
 from tl_data.lake.schemas import TABLES
@@ -64,7 +66,7 @@ def _settings() -> str:
         description = " ".join(
             line.partition("#")[2].strip() for line in lines[node.lineno - 1 : node.end_lineno] if "#" in line
         )
-        kind = ast.unparse(node.annotation).replace("|", "\\|")
+        kind = _type_of(node.annotation).replace("|", "\\|")
         value = (
             ast.unparse(node.value) if node.value is not None and not isinstance(node.value, ast.Call) else ""
         )
@@ -75,13 +77,20 @@ def _settings() -> str:
     return (
         "# Settings\n\n"
         + NOTE.format("tl_data/settings.py")
-        + "\nA setting comes from an argument, else from the environment, else from the file `tl_data.toml`\n"
-        "(or the file that `TL_CONFIG` names), else from its default. `TL_PRICES` names a price list of\n"
-        "your own.\n\n"
+        + "\nA setting comes from an argument (in a job: from `[settings]`), else from the environment,\n"
+        "else from the file `tl_data.toml` (or the file that `TL_CONFIG` names), else from its default.\n"
+        "`TL_PRICES` names a price list of your own.\n\n"
         "| setting | in the environment | type | default | what |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(rows)
         + "\n"
     )
+
+
+def _type_of(annotation: ast.expr) -> str:
+    """The type of a setting as text. The name of a `Literal` is replaced by its values."""
+    name = ast.unparse(annotation)
+    values = get_args(getattr(settings_module, name, None))
+    return " | ".join(map(repr, values)) or name
 
 
 def _errors() -> str:

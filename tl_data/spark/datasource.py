@@ -180,7 +180,7 @@ class Listing(DataSourceReader):
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The rows of one partition; each batch is a page of the API."""
+        """The rows of one partition: a batch per page of a listing, or one with all hits of a search."""
         assert isinstance(partition, Part)
         connection, record = self.worker.connection(), self._record()
         if isinstance(record, Table):
@@ -188,7 +188,7 @@ class Listing(DataSourceReader):
             return
         rows = next(connection.values(self.worker.function(record.name), [partition.options]))
         query = {n: partition.options.get(n) for n in ("index_id", "query_text")}
-        yield pa.RecordBatch.from_pylist([query | row for row in rows], self._schema)
+        yield pa.RecordBatch.from_pylist([query | row for row in rows or ()], self._schema)
 
     def _record(self) -> Table | Function:
         return TABLES[self.name] if self.is_table else FUNCTIONS[self.name]
