@@ -177,7 +177,7 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
 @click.option(
     "--job", "file", default="tl-job.toml", show_default=True, help="the job whose tables list the videos"
 )
-@click.option("--platform", is_flag=True, help="delete them from their index on the platform as well")
+@click.option("--platform", is_flag=True, help="also delete their videos and assets on the platform")
 @_JSON
 def remove(videos: tuple[str, ...], file: str, platform: bool, as_json: bool) -> None:
     """Remove videos: their rows, their ledger records and, with --platform, the platform's copies.

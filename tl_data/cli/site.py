@@ -44,7 +44,8 @@ def _tables() -> str:
     parts = [
         "# Tables of a lake\n",
         NOTE.format("tl_data/lake/schemas.py"),
-        "Every table is Delta or Parquet. The descriptions are comments of the columns in Delta.\n",
+        "Every table is Delta or Parquet. Delta has the descriptions as comments of the columns, Parquet as\n"
+        "metadata of the fields.\n",
     ]
     for table in TABLES.values():
         lines = [f"## {table.name}\n", f"{table.doc[:1].upper()}{table.doc[1:]}.", ""]

@@ -52,10 +52,10 @@ def delta_conf() -> dict[str, str]:
 
 
 def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> SparkSession:
-    """Start a classic local session with Delta, whose workers use this Python; or return the running session.
+    """Start a classic session with Delta, whose workers use this Python; or return the running session.
 
     Args:
-        master: the master URL.
+        master: the master URL; by default all cores of this machine.
         delta: whether to add Delta's jars.
         conf: further Spark conf, with `__` for the dots: `spark__ui__enabled="false"`.
 

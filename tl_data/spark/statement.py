@@ -1,6 +1,6 @@
 """The guard of statements in Spark, shared by all workers through the ledger's store.
 
-Spark does not tell a Python worker which statement it works for. So one guard counts all calls after
+Spark passes no id of a statement to its Python workers. So one guard counts all calls after
 `tl_data.register(spark)`, or after the last `tl_data.spark.guard()`:
 
     tl_data.spark.guard(budget=2.0)      # all further calls together may cost up to 2 USD
