@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -143,6 +144,40 @@ def test_a_dry_run_fetches_nothing(hub: HubServer, tmp_path: Path) -> None:
     assert all(request.path.startswith("/api/models/") for request in hub.requests[seen:])
     assert f"{len(WHISPER['model.bin']):,}" in planned.stderr
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("omitted", ["size", "blobId"])
+def test_a_file_that_could_not_be_checked_is_not_fetched(
+    hub: HubServer, tmp_path: Path, omitted: str
+) -> None:
+    hub.omitted, seen = (omitted,), len(hub.requests)
+    refused = pull(hub, "speech/tiny", tmp_path)
+    hub.omitted = ()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert {"size": "no size", "blobId": "no checksum"}[omitted] in refused.stderr
+    assert all(request.path.startswith("/api/models/") for request in hub.requests[seen:])
+
+
+def test_a_folder_in_the_way_and_another_process_are_explained(hub: HubServer, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    folder = f"speech--tiny-{hub.repositories['speech/tiny'].commit[:8]}"
+    (models / folder).mkdir(parents=True)
+    (models / folder / "rest.bin").touch()
+    seen = len(hub.requests)
+    blocked = pull(hub, "speech/tiny", tmp_path)
+    assert (blocked.returncode, blocked.stdout) == (1, "")
+    assert folder in blocked.stderr
+    with (models / ".partial" / f"{folder}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = pull(hub, "speech/tiny", tmp_path)
+    assert (second.returncode, second.stdout) == (1, "")
+    assert "another process" in second.stderr
+    (tmp_path / "file" / "models").parent.mkdir()
+    (tmp_path / "file" / "models").touch()
+    no_folder = pull(hub, "speech/tiny", tmp_path / "file")
+    assert (no_folder.returncode, no_folder.stdout) == (1, "")
+    assert not any("Traceback" in result.stderr for result in (blocked, second, no_folder))
+    assert all(request.path.startswith("/api/models/") for request in hub.requests[seen:])
 
 
 def test_names_and_repositories() -> None:

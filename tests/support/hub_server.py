@@ -56,6 +56,7 @@ class HubServer:
     repositories: dict[str, Repository]
     cut_at: int | None = None  # no connection gets further into a large file than this
     altered: str = ""  # a file of which other bytes are sent than are declared
+    omitted: tuple[str, ...] = ()  # fields that no file has in a listing
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -113,6 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json([_entry(name, data, "path") for name, data in repository.files.items()])
         elif found[1]:
             siblings = [_entry(name, data, "rfilename") for name, data in repository.files.items()]
+            siblings = [{k: v for k, v in entry.items() if k not in self.hub.omitted} for entry in siblings]
             self._send_json(
                 {"id": found[2], "modelId": found[2], "sha": repository.commit, "siblings": siblings,
                  "tags": list(repository.tags), "private": False}

@@ -10,6 +10,7 @@ with their captions, a Whisper model must transcribe a spoken sentence.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -60,7 +61,7 @@ class RemoteFile:
     name: str
     size: int
     sha256: str | None  # of large files
-    blob: str | None  # Git's SHA-1 of other files
+    blob: str | None  # Git's SHA-1 of all others
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ def find_model(repo: str, revision: str | None) -> RemoteModel:
     """Ask the hub for the files of a repository.
 
     Raises:
-        PullFailed: the hub does not answer, has no such repository or revision, or the model is of another
-            kind.
+        PullFailed: the hub does not answer, has no such repository or revision, declares no size or checksum
+            of a file, or the model is of another kind.
     """
     from huggingface_hub import HfApi
 
@@ -139,8 +140,14 @@ def find_model(repo: str, revision: str | None) -> RemoteModel:
     files = []
     for name in names:
         sibling = siblings[name]
-        sha256 = sibling.lfs.sha256 if sibling.lfs else None
-        files.append(RemoteFile(name, sibling.size or 0, sha256, None if sha256 else sibling.blob_id))
+        sha256, blob = (sibling.lfs.sha256, None) if sibling.lfs else (None, sibling.blob_id)
+        if sibling.size is None or not (sha256 or blob):
+            missing = "size" if sibling.size is None else "checksum"
+            raise PullFailed(
+                f"the hub declares no {missing} of {name} in {repo}, so a download could not be checked. "
+                "Nothing was fetched"
+            )
+        files.append(RemoteFile(name, sibling.size, sha256, blob))
     tags = [tag.partition(":")[2] for tag in info.tags or () if tag.startswith("license:")]
     declared = getattr(info.card_data, "license", None) or next(iter(tags), "not declared")
     return RemoteModel(repo, info.sha, str(declared), kind, tuple(files))
@@ -150,13 +157,40 @@ def pull(model: RemoteModel, models: Path) -> Path:
     """Fetch, check and test a model. Returns its folder below `models`.
 
     Raises:
-        PullFailed: a file cannot be fetched, or differs from that of the hub. What arrived is kept, and the
-            next call continues.
+        PullFailed: a file cannot be fetched or written, or differs from that of the hub; or another process
+            fetches the same model. What arrived is kept, and the next call continues.
         ModelFailed: the model cannot be loaded, or fails its self-test. Its files are removed.
     """
     target = models / model.folder
-    if (target / MANIFEST).is_file():
-        return target
+    try:
+        if not (target / MANIFEST).is_file():
+            with _locked(models / ".partial" / f"{model.folder}.lock", model):
+                _pull(model, models, target)
+    except OSError as error:
+        raise PullFailed(
+            f"{model.repo} cannot be written to {models}: {error}. Run the command again: it continues"
+        ) from error
+    return target
+
+
+@contextmanager
+def _locked(path: Path, model: RemoteModel) -> Iterator[None]:
+    """Hold the lock of a model's folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PullFailed(f"another process fetches {model.repo} already: wait until it ends") from None
+        yield
+
+
+def _pull(model: RemoteModel, models: Path, target: Path) -> None:
+    """Fetch, check and test a model, then move it to `target`. The caller holds the lock of the folder."""
+    if (target / MANIFEST).is_file():  # another process has fetched it since
+        return
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise PullFailed(f"{target} exists without {MANIFEST}: remove it, then run the command again")
     partial = models / ".partial" / model.folder
     partial.mkdir(parents=True, exist_ok=True)
     arrived = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
@@ -181,7 +215,6 @@ def pull(model: RemoteModel, models: Path) -> Path:
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     partial.rename(target)
-    return target
 
 
 def _fetch(file: RemoteFile, folder: Path, model: RemoteModel) -> None:
@@ -225,8 +258,7 @@ def _check(file: RemoteFile, folder: Path, model: RemoteModel) -> None:
     with path.open("rb") as content:
         while block := content.read(1 << 20):
             digest.update(block)
-    declared = file.sha256 or file.blob
-    if size != file.size or (declared and digest.hexdigest() != declared):
+    if size != file.size or digest.hexdigest() != (file.sha256 or file.blob):
         path.unlink()
         raise PullFailed(
             f"{file.name} of {model.repo} differs from the checksum that the hub declares, and was removed. "
@@ -344,7 +376,6 @@ def main(arguments: list[str] | None = None) -> int:
             for file in model.files:
                 say(f"  {file.size:>12,} {file.name}\n")
             return 0
-        options.models.mkdir(parents=True, exist_ok=True)
         folder = pull(model, options.models.resolve())
     except SettingsError as error:
         say(f"Error: {error}\n")
