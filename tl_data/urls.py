@@ -81,6 +81,17 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
+def origin(url: str) -> tuple[str, str, int | None]:
+    """The scheme, host and port of a URL.
+
+    Raises:
+        ValueError: the URL cannot be parsed.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(scheme)
+
+
 def redacted(text: str, *secrets: str | None) -> str:
     """Remove secrets from a text. Every text that is shown, logged or recorded goes through this function.
 

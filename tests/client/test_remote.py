@@ -105,3 +105,12 @@ def test_ranges_are_read(server: Server, run: Run) -> None:
     server.tell("GET /v.mp4", say(404))
     with pytest.raises(MediaRefused, match="video not found"):
         run(lambda c: c.read_range(url, 5, 30))
+
+
+def test_a_part_is_read_up_to_its_limit(server: Server, run: Run) -> None:
+    server.tell("GET /v.mp4", WHOLE)
+    part = run(lambda c: c.read_part(server.origin + "/v.mp4", 1000))
+    assert (part.status, len(part.body), part.content_range) == (200, 1000, None)
+    with pytest.raises(MediaRefused) as refused:
+        run(lambda c: c.read_part(server.origin + "/v.mp4", 999))
+    assert refused.value.code == "video_filesize_too_large"

@@ -52,6 +52,17 @@ def make_video(path: Path, seconds: float = SECONDS) -> None:
         target.mux(stream.encode())
 
 
+def make_sound(path: Path, seconds: int = 5) -> None:
+    """A quiet noise: Opus in WebM, without pictures."""
+    with av.open(str(path), "w") as target:
+        stream: Any = target.add_stream("libopus", rate=48000, layout="mono")
+        noise = np.random.default_rng(0).integers(-500, 500, (1, seconds * 48000), np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+        frame.sample_rate = 48000
+        target.mux(stream.encode(frame))
+        target.mux(stream.encode())
+
+
 def make_lake(folder: Path | str, source: Callable[[int], str], videos: int, kind: Any = "delta") -> Lake:
     """A lake of so many videos with four clips each; every tenth has speech about a harbour.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.view.conftest import Served, make_lake
+from tests.view.conftest import Served, make_lake, make_sound
 from tl_data.demo.file_server import FileServer
 from tl_data.view.app import Viewer
 from tl_data.view.snapshot import LakeFolder
@@ -278,6 +278,21 @@ def test_a_source_on_the_web_plays_and_one_that_is_gone_is_explained(
         assert page.locator(".player video").count() == 0
     assert {url.split("/")[2] for url in opened.requests} == {served.url.split("/")[2], files.base_url[7:]}
     opened.faults = [fault for fault in opened.faults if "404" not in fault]
+
+
+@pytest.mark.browser
+def test_sound_without_pictures_plays_whatever_the_extension(
+    opened: Opened, tmp_path: Path, serve: Callable[[Viewer], Served]
+) -> None:
+    make_sound(sound := tmp_path / "talk.webm")
+    make_lake(tmp_path / "lake", lambda n: str(sound), 1)
+    served = serve(Viewer(LakeFolder(str(tmp_path / "lake")), "sound"))
+    page = opened.page
+    page.goto(f"{served.url}#video={FIRST}&t=1&play=1")
+    wait_playing(page)
+    wait_until(page, "document.querySelector('.player video').currentTime > 1.5")
+    assert page.evaluate("document.querySelector('.player video').videoWidth") == 0
+    assert page.locator(".why").count() == 0
 
 
 @pytest.mark.browser

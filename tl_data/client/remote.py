@@ -23,7 +23,7 @@ from tl_data.client.base import BaseClient
 from tl_data.client.retry import Repeat, persist
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed, SettingsError
 from tl_data.ratelimit.headers import wait_hint
-from tl_data.urls import encoded, is_bucket, redacted
+from tl_data.urls import encoded, is_bucket, origin, redacted
 
 if TYPE_CHECKING:
     from tl_data.client.transport import Stream
@@ -48,6 +48,16 @@ class Remote:
     last_modified: str | None
     accept_ranges: bool
     md5: str | None = None  # of the whole content, in hex; only from stores whose headers are known
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file on a server, or a range of its bytes."""
+
+    final_url: str  # the URL after redirects
+    status: int  # 200: the whole file; 206: a range; 416: the range begins after the end of the file
+    body: bytes
+    content_range: str | None = None  # such as `bytes 0-99/1000`; None for the whole file
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,7 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> None:
-            async with self._content(target) as stream:
+            async with self._content(target) as (stream, _):
                 with path.open("wb") as file:
                     async for chunk in stream.chunks:
                         await asyncio.to_thread(file.write, chunk)
@@ -194,7 +204,7 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> bytes:
-            async with self._content(target, {"range": f"bytes={start}-{end - 1}"}) as stream:
+            async with self._content(target, {"range": f"bytes={start}-{end - 1}"}) as (stream, _):
                 if stream.status == 416:
                     return b""
                 if stream.status == 200 and start > 0:
@@ -210,22 +220,67 @@ class RemoteMethods(BaseClient):
 
         return await persist(attempt, Repeat.FREELY, self.settings)
 
+    async def read_part(self, url: str, limit: int, byte_range: str | None = None) -> Part:
+        """Read a file, or a range of it, from one host: for URLs that another server names.
+
+        Args:
+            limit: maximum number of bytes.
+            byte_range: one range as in the header `Range`: `bytes=0-99`, `bytes=100-` or `bytes=-100`. It is
+                cut out of the file if the server ignores ranges.
+
+        Raises:
+            MediaRefused: the URL is not http(s), a redirect leads to another scheme, host or port, or there
+                are more than `limit` bytes; otherwise as for `probe_url`.
+            ConnectionFailed, ServerFailed: as for `probe_url`.
+        """
+        target = media_url(url) or ""
+        if is_bucket(target):
+            raise MediaRefused(f"{redacted(target)} is not an http(s) URL", "video_url_invalid")
+
+        async def attempt() -> Part:
+            headers = {"range": byte_range} if byte_range else None
+            async with self._content(target, headers, one_origin=True) as (stream, final):
+                content_range = stream.headers.get("content-range")
+                if byte_range and stream.status == 416:
+                    return Part(final, 416, b"", content_range)
+                body = bytearray()
+                async for chunk in stream.chunks:
+                    body += chunk
+                    if len(body) > limit:
+                        raise MediaRefused(
+                            f"{redacted(target)} has more than {limit >> 20} MB", "video_filesize_too_large"
+                        )
+                if byte_range and stream.status != 206:
+                    return _cut(final, bytes(body), byte_range)
+                return Part(final, 206 if byte_range else 200, bytes(body), content_range)
+
+        return await persist(attempt, Repeat.FREELY, self.settings)
+
     @asynccontextmanager
-    async def _content(self, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
-        """The response to GET. Raises as `probe_url`; a range after the end of the file is no error (416)."""
-        async with self._open("GET", url, headers or {}) as (stream, final):
+    async def _content(
+        self, url: str, headers: Mapping[str, str] | None = None, *, one_origin: bool = False
+    ) -> AsyncIterator[tuple[Stream, str]]:
+        """The response to GET and its URL.
+
+        Raises as `probe_url`; a range after the end of the file is no error (416).
+        """
+        async with self._open("GET", url, headers or {}, one_origin=one_origin) as (stream, final):
             if stream.status >= 500 or stream.status == 429:
                 raise _overloaded(redacted(url), stream)
             if not (headers and stream.status == 416):
                 content_type = stream.headers.get("content-type")
                 _check(Remote(url, final, stream.status, content_type, None, None, None, True))
-            yield stream
+            yield stream, final
 
     @asynccontextmanager
     async def _open(
-        self, method: str, url: str, headers: Mapping[str, str]
+        self, method: str, url: str, headers: Mapping[str, str], *, one_origin: bool = False
     ) -> AsyncIterator[tuple[Stream, str]]:
-        """Send a request, and follow redirects; yields the response and its URL."""
+        """Send a request, and follow redirects; yields the response and its URL.
+
+        Args:
+            one_origin: refuse a redirect to another scheme, host or port.
+        """
         # Without compression by the server, ranges and lengths are those of the file.
         headers = {"accept": "*/*", "accept-encoding": "identity", **headers}
         for _ in range(REDIRECTS):
@@ -236,7 +291,17 @@ class RemoteMethods(BaseClient):
                 if stream.status not in (301, 302, 303, 307, 308) or not location:
                     yield stream, url
                     return
-                url = media_url(urljoin(target, location)) or ""
+                try:
+                    following = encoded(urljoin(target, location))
+                    leaves = one_origin and origin(following) != origin(url)
+                except ValueError as error:
+                    raise MediaRefused(str(error), "video_url_invalid") from None
+                if leaves:
+                    raise MediaRefused(
+                        f"{redacted(url)} redirects to another host: {redacted(following)}",
+                        "video_url_not_allowed",
+                    )
+                url = following
         raise MediaRefused(f"too many redirects: {redacted(url)}", "video_url_not_reachable")
 
 
@@ -277,6 +342,16 @@ def content_md5(headers: Mapping[str, str], *, s3: bool = False) -> str | None:
         return None
     match = _MD5_ETAG.fullmatch(headers.get("etag", ""))
     return match[1].lower() if match else None
+
+
+def _cut(final_url: str, body: bytes, byte_range: str) -> Part:
+    """A range of a whole file."""
+    first, _, last = byte_range.removeprefix("bytes=").partition("-")
+    start = int(first) if first else max(0, len(body) - int(last))
+    end = min(len(body), int(last) + 1) if first and last else len(body)
+    if start >= end:
+        return Part(final_url, 416, b"", f"bytes */{len(body)}")
+    return Part(final_url, 206, body[start:end], f"bytes {start}-{end - 1}/{len(body)}")
 
 
 def _hex(value: str) -> str | None:

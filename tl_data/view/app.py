@@ -302,13 +302,18 @@ def _stream(viewer: Viewer) -> Callable[[Request], Response]:
         number = request.query_params.get("n", "0")
         if tile is None or not number.isdigit():
             return _error_response(LookupError("The lake does not have this video."), 404)
+        requested = request.headers.get("range", "")
+        byte_range = requested if re.fullmatch(r"bytes=(\d+-\d*|-\d+)", requested, re.ASCII) else None
         try:
-            media_type, body = viewer.streams.fetch(tile, int(number))
+            answer = viewer.streams.fetch(tile, int(number), byte_range)
         except MediaRefused as error:
             return _error_response(error, 404)
         except TLDataError as error:
             return _error_response(error, 502)
-        return Response(body, headers={"Cache-Control": "no-store"}, media_type=media_type)
+        headers = {"Cache-Control": "no-store"}
+        if answer.content_range:
+            headers["Content-Range"] = answer.content_range
+        return Response(answer.body, answer.status, headers, answer.media_type)
 
     return endpoint
 

@@ -2,16 +2,17 @@
 
 The addresses of a stream are signed for an hour and belong to hosts that the lake does not name. So the page
 loads playlists and segments from the viewer, which fetches them: in a playlist, each address is replaced by
-its number. The viewer fetches no address that a playlist did not contain.
+its number. The viewer fetches no address that a playlist did not contain, and follows no redirect to another
+host.
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,31 +20,83 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from tl_data.errors import MediaRefused, NotFound, TLDataError
 from tl_data.settings import Settings
+from tl_data.urls import origin, unsigned
 from tl_data.view.media import MEDIA_TYPES
 from tl_data.view.snapshot import Row
 
 if TYPE_CHECKING:
+    from tl_data.client.remote import Part
     from tl_data.connection import Connection
 
 #: Seconds after which the platform is asked for a new address of a stream.
 ADDRESS_SECONDS = 1800.0
+#: The largest playlist or segment, in bytes.
+MAX_BYTES = 64 << 20
+#: Streams whose addresses are kept; the one used longest ago is forgotten first.
+MAX_STREAMS = 64
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _URI = re.compile(r'URI="([^"]+)"')
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A playlist or segment as the page gets it."""
+
+    status: int  # 200; 206 or 416 if a range was requested
+    media_type: str
+    body: bytes
+    content_range: str | None = None
+
+
 @dataclass
 class _Stream:
-    """The addresses of one stream, the playlist first."""
+    """The addresses of one stream, the first playlist first.
 
-    begun: float
+    A number is for a path in a playlist, with its parameters other than a signature. So a number stays valid
+    when the platform signs the addresses again.
+    """
+
+    signing: str  # the setting `signing_parameters`
+    renewed: float = 0.0  # when the addresses were signed, by the monotonic clock
     addresses: list[str] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
+    numbers: dict[tuple[int, str], int] = field(default_factory=dict)
+    playlists: set[int] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def number(self, address: str) -> int:
-        if address not in self.numbers:
-            self.numbers[address] = len(self.addresses)
-            self.addresses.append(address)
-        return self.numbers[address]
+    def start(self, address: str) -> None:
+        """Set the address of the first playlist."""
+        self.addresses[:1] = [address]
+
+    def replaced(self, playlist: Part, number: int, identifier: str) -> str:
+        """A playlist with numbers instead of addresses.
+
+        Raises:
+            TLDataError: it contains an address of another host, or one that is not a URL.
+        """
+        self.playlists.add(number)
+        text, base, seen = playlist.body.decode("utf-8", "replace"), playlist.final_url, dict[str, str]()
+
+        def local(uri: str) -> str:
+            try:
+                address = urljoin(base, uri)
+                leaves = origin(address) != origin(base)
+            except ValueError as error:
+                raise TLDataError(f"the stream refers to an address that is not a URL: {error}") from None
+            if leaves:
+                raise TLDataError(f"the stream refers to another host: {urlsplit(address).hostname}")
+            return "stream?" + urlencode({"id": identifier, "n": self._number(address, number, seen)})
+
+        return "\n".join(_lines(text, local))
+
+    def _number(self, address: str, playlist: int, seen: dict[str, str]) -> int:
+        """The number of an address in a playlist. `seen` has the addresses of the same playlist, by path."""
+        parts = urlsplit(address)
+        key = "?".join((parts.path, "&".join(unsigned(parts.query, parts.path, self.signing))))
+        if seen.setdefault(key, address) != address:
+            key = address  # what looks like a signature tells the segments of this playlist apart
+        number = self.numbers.setdefault((playlist, key), len(self.addresses))
+        self.addresses[number : number + 1] = [address]
+        return number
 
 
 class Streams:
@@ -51,47 +104,66 @@ class Streams:
 
     Args:
         settings: settings of the engine or service that has the videos; None if there is neither.
+        address_seconds: seconds after which the platform is asked for a new address of a stream.
     """
 
-    def __init__(self, settings: Settings | None) -> None:
+    def __init__(self, settings: Settings | None, address_seconds: float = ADDRESS_SECONDS) -> None:
         self.settings = settings
-        self._streams: dict[str, _Stream] = {}
+        self.address_seconds = address_seconds
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._lock = threading.Lock()
 
     def possible(self, tile: Row) -> bool:
         """Whether the platform may have a stream of the video. Nothing is requested."""
         return self.settings is not None and bool(tile["video_id"] and tile["record"].get("index_id"))
 
-    def fetch(self, tile: Row, number: int = 0) -> tuple[str, bytes]:
-        """The content type and the body of a playlist or segment.
+    def fetch(self, tile: Row, number: int = 0, byte_range: str | None = None) -> Answer:
+        """A playlist or segment.
 
         Args:
             number: the number that a playlist gave it; 0: the first playlist.
+            byte_range: the range of a segment, as in the header `Range`; None: all of it.
 
         Raises:
-            MediaRefused: the platform has no stream of the video.
+            MediaRefused: the platform has no stream of the video, or the host of the stream refuses the part.
             TLDataError: the platform or the host of the stream does not answer.
         """
-        stream = self._stream(tile)
-        with self._lock:
-            if not 0 <= number < len(stream.addresses):
+        stream = self._stream(tile["id"])
+        with stream.lock:
+            if number and number >= len(stream.addresses):
                 raise MediaRefused("this part of the stream is unknown: load the page again", "unknown_part")
+            if not stream.addresses or time.monotonic() - stream.renewed > self.address_seconds:
+                self._renew(stream, tile)
             address = stream.addresses[number]
-        body = self._download(address)
-        if not body.lstrip().startswith(b"#EXTM3U"):
-            return MEDIA_TYPES.get(Path(urlsplit(address).path).suffix.lower(), "video/mp4"), body
-        with self._lock:
-            lines = _replaced(body.decode("utf-8", "replace"), address, stream, tile["id"])
-            return PLAYLIST_TYPE, "\n".join(lines).encode()
+            suffix = Path(urlsplit(address).path).suffix.lower()
+            whole = number == 0 or number in stream.playlists or suffix in (".m3u8", ".m3u")
+        part = self._read(address, None if whole else byte_range)
+        if part.status == 206 and _is_playlist(part):
+            part = self._read(address)
+        if not _is_playlist(part):
+            return Answer(part.status, MEDIA_TYPES.get(suffix, "video/mp4"), part.body, part.content_range)
+        with stream.lock:
+            return Answer(200, PLAYLIST_TYPE, stream.replaced(part, number, tile["id"]).encode())
 
-    def _stream(self, tile: Row) -> _Stream:
-        stream = self._streams.get(tile["id"])
-        if stream is None or time.monotonic() - stream.begun > ADDRESS_SECONDS:
-            stream = _Stream(time.monotonic())
-            stream.number(self._address(tile))
-            with self._lock:
-                self._streams[tile["id"]] = stream
-        return stream
+    def _stream(self, identifier: str) -> _Stream:
+        """The stream of a video; an empty one if it is unknown."""
+        with self._lock:
+            if identifier not in self._streams:
+                signing = self.settings.signing_parameters if self.settings else ""
+                self._streams[identifier] = _Stream(signing)
+            self._streams.move_to_end(identifier)
+            if len(self._streams) > MAX_STREAMS:
+                self._streams.popitem(last=False)
+            return self._streams[identifier]
+
+    def _renew(self, stream: _Stream, tile: Row) -> None:
+        """Ask for new addresses of the parts that are known. The caller holds the lock of the stream."""
+        stream.start(self._address(tile))
+        for number in sorted(stream.playlists):  # a playlist has a higher number than the one that names it
+            part = self._read(stream.addresses[number])
+            if _is_playlist(part):
+                stream.replaced(part, number, tile["id"])
+        stream.renewed = time.monotonic()
 
     def _connection(self) -> Connection:
         from tl_data.connection import connect
@@ -100,12 +172,9 @@ class Streams:
             raise MediaRefused("there is no key and no engine to ask for a stream", "no_stream")
         return connect(self.settings)
 
-    def _download(self, address: str) -> bytes:
+    def _read(self, address: str, byte_range: str | None = None) -> Part:
         connection = self._connection()
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "part"
-            connection.run(connection.session.client.download(address, path))
-            return path.read_bytes()
+        return connection.run(connection.session.client.read_part(address, MAX_BYTES, byte_range))
 
     def _address(self, tile: Row) -> str:
         connection = self._connection()
@@ -123,15 +192,12 @@ class Streams:
         return str(address)
 
 
-def _replaced(playlist: str, address: str, stream: _Stream, identifier: str) -> Iterator[str]:
-    """The lines of a playlist, with numbers instead of addresses. An address of another host is an error."""
+def _is_playlist(part: Part) -> bool:
+    return part.body.lstrip().startswith(b"#EXTM3U")
 
-    def local(uri: str) -> str:
-        full = urljoin(address, uri)
-        if urlsplit(full)[:2] != urlsplit(address)[:2]:
-            raise TLDataError(f"the stream refers to another host: {urlsplit(full).hostname}")
-        return "stream?" + urlencode({"id": identifier, "n": stream.number(full)})
 
+def _lines(playlist: str, local: Callable[[str], str]) -> Iterator[str]:
+    """The lines of a playlist, with `local(uri)` instead of each URI."""
     for line in playlist.splitlines():
         if not line.strip() or line.startswith("#"):
             yield _URI.sub(lambda match: f'URI="{local(match[1])}"', line)

@@ -37,6 +37,19 @@ export class Player {
     else await this.openHls(stream(id));
   }
 
+  // Plays the platform's stream, which may have pictures, if there is one; otherwise the sound plays on.
+  async openStreamWithPictures() {
+    const { id, play } = this.video;
+    if (!play.stream || this.triedStream) return;
+    this.triedStream = true;
+    const answer = await fetch(stream(id)).catch(() => null);
+    if (!answer?.ok || !this.element.isConnected) return;
+    this.wanted = [this.time, !this.screen.paused];
+    this.close();
+    this.makeScreen();
+    await this.openHls(stream(id));
+  }
+
   // Calls a function with the current <video> element, and with each that replaces it.
   watch(onScreen) {
     this.onScreen = onScreen;
@@ -50,9 +63,9 @@ export class Player {
     screen.addEventListener("error", () => {
       if (screen === this.screen) this.openStreamOr(REASONS[screen.error?.code] || REASONS[4]);
     });
-    // A browser that lacks the codec of the pictures may play the sound alone, without an error.
+    // A browser that lacks the codec of the pictures may play the sound alone, without an error. Or there is only sound.
     screen.addEventListener("loadeddata", () => {
-      if (screen === this.screen && screen.videoWidth === 0 && !AUDIO.test(this.video.file)) this.openStreamOr(REASONS[3]);
+      if (screen === this.screen && screen.videoWidth === 0 && !AUDIO.test(this.video.file)) this.openStreamWithPictures();
     });
     clear(this.element, screen);
     this.onScreen?.(screen);
