@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import media
 from tests.support.library import Library
-from tests.view.conftest import Served
+from tests.view.conftest import Served, make_sound
 from tests.view.test_browser import CHROMIUM, Opened, browser, opened, time_of, wait_playing, wait_until
 from tests.view.test_view import ask, get
 from tl_data.connection import connect
@@ -72,6 +72,26 @@ def test_the_viewer_fetches_no_other_address(indexed: tuple[Served, str]) -> Non
         status, _, body = get(served, "stream", id=video_id, n=number)
         assert (status, "error" in json.loads(body)) == (404, True)
     assert get(served, "stream", id="nobody")[0] == 404
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_file_that_gives_only_sound_is_replaced_by_the_stream(
+    opened: Opened, indexed: tuple[Served, str], tmp_path: Path, serve: Callable[[Viewer], Served]
+) -> None:
+    served, video_id = indexed
+    make_sound(sound := tmp_path / "talk.webm")
+    record = served.viewer.library.find(video_id)
+    assert record is not None
+    row = {"source_key": "sound", "url": str(sound), "status": "ready", "video_id": video_id}
+    row["index_id"] = record["record"]["index_id"]
+    Lake(str(tmp_path / "lake")).table(VIDEOS).append(rows_of(VIDEOS, [row]))
+    other = serve(Viewer(LakeFolder(str(tmp_path / "lake")), "sound", served.viewer.settings))
+    page = opened.page
+    page.goto(f"{other.url}#video={video_id}&t=1&play=1")
+    wait_until(page, "(document.querySelector('.player video')?.videoWidth ?? 0) > 0")
+    wait_playing(page)
+    wait_until(page, "document.querySelector('.player video').currentTime > 1.2")
 
 
 class _Handler(SimpleHTTPRequestHandler):
