@@ -19,6 +19,9 @@ from tl_data.local.errors import ModelFailed as ModelFailed
 #: recognised by trained models.
 FORM = 3
 
+#: Largest evidence of one video, as JSON.
+MAX_JSON_BYTES = 1 << 28
+
 
 class NotVideo(TLDataError):
     """The file cannot be read as video or sound. The message has the reason."""

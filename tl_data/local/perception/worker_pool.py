@@ -25,10 +25,17 @@ import orjson
 
 from tl_data.errors import TLDataError
 from tl_data.local.models import Tiers
-from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json, to_json
+from tl_data.local.perception.evidence import (
+    MAX_JSON_BYTES,
+    Evidence,
+    ModelFailed,
+    NotVideo,
+    Probe,
+    from_json,
+    to_json,
+)
 from tl_data.untrusted import worker_environment
 
-_MAX_ANSWER_BYTES = 1 << 28
 _MAX_REQUESTS = 200  # then a worker is replaced, because memory leaks of libraries add up
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -176,7 +183,7 @@ class WorkerPool:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            limit=_MAX_ANSWER_BYTES,
+            limit=MAX_JSON_BYTES,
             start_new_session=True,  # one signal ends the worker and its speech process
             env=worker_environment(),
         )

@@ -23,6 +23,7 @@ from typing import Any
 #:
 #: - `fate`: the outcome that an injected fault gives to the row. `stuck`: 1 if the fault keeps it unfinished.
 #: - `looked_by`, `form`: the model that analyzed the video, and the format version of its evidence.
+#: - `imported`: 1 for a video of `tl-data serve --lake`, which is removed when the lake no longer has it.
 #: - `again`, `again_error`: the state of a requested new analysis of the video, and its error.
 #: - `place`: the position of an analysis in its batch.
 SCHEMA: dict[str, dict[str, str]] = {
@@ -43,7 +44,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT", "stream": "INTEGER",
         "user_metadata": "JSON", "video_title": "TEXT", "hls_status": "TEXT", "hls_updated_at": "TEXT",
         "looked_by": "TEXT DEFAULT 'tl-local-1'", "again": "TEXT", "again_error": "TEXT",
-        "form": "INTEGER DEFAULT 0",
+        "form": "INTEGER DEFAULT 0", "imported": "INTEGER DEFAULT 0",
     },
     "embed_tasks": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "model_name": "TEXT", "created_at": "TEXT",

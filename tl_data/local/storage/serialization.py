@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from tl_data.local.perception.evidence import Evidence, from_json, to_json
+from tl_data.local.perception.evidence import MAX_JSON_BYTES, Evidence, from_json, to_json
 from tl_data.local.search.clip_index import ClipColumns
 from tl_data.local.search.vectors import Texts
 
@@ -22,8 +22,19 @@ def pack(evidence: Evidence) -> bytes:
 
 
 def unpack(blob: bytes) -> Evidence:
-    """The inverse of `pack`."""
-    return from_json(zlib.decompress(blob))
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: `blob` is damaged, or longer than `MAX_JSON_BYTES` when decompressed.
+    """
+    reader = zlib.decompressobj()
+    try:
+        data = reader.decompress(blob, MAX_JSON_BYTES)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if not reader.eof:
+        raise ValueError(f"it is cut off, or has more than {MAX_JSON_BYTES >> 20} MB")
+    return from_json(data)
 
 
 #: Number of arrays of a video.

@@ -1,13 +1,15 @@
 """Serves the videos of a lake: `tl-data serve --lake FOLDER`.
 
 `tl_data.spark.perceive` writes the evidence of each video to the table `evidence`. At its start, the engine
-puts this evidence into one index with the name of the folder, and removes videos that the lake no longer
-has. No video is analyzed. Searches, vectors and texts come from the evidence; the videos have no stream.
+puts this evidence into one index with the name of the folder, and removes imported videos that the lake no
+longer has. No video is analyzed. Searches, vectors and texts come from the evidence; the videos have no
+stream. A video has its id in the lake, or another one if an index of another lake has this id already.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from tl_data.errors import LakeError, SettingsError
 from tl_data.local import models
 from tl_data.local.config import Config
 from tl_data.local.errors import safe_file_name
+from tl_data.local.perception.evidence import Evidence
 from tl_data.local.service import Stages
 from tl_data.local.storage import serialization
-from tl_data.local.storage.database import Row, Store, Where, now
+from tl_data.local.storage.database import ID, Row, Store, Where, now
 
 THUMBNAIL = "thumbnail.jpg"
 
@@ -45,32 +48,64 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
     posters: dict[str, bytes] | None = None
     added, kept = 0, set()
     for row in _rows(lake.batches(EVIDENCE)):
-        video_id, video = str(row["video_id"]), videos.get(str(row["video_id"]))
+        lake_id, video = str(row["video_id"]), videos.get(str(row["video_id"]))
+        if not ID.fullmatch(lake_id):
+            raise LakeError(
+                f"{folder}/evidence: the video id {lake_id!r} is not 24 hex digits; perceive did not write it"
+            )
         if video is None:  # a killed run wrote the evidence, but not the row of `videos`
             continue
+        video_id = _id_of(lake_id, index_id, store)
         kept.add(video_id)
         known = indexed.get(video_id)
         if known and (known["looked_by"], known["form"]) == (row["model"], row["form"]):
+            if not known["imported"]:  # an earlier version did not write it
+                store.change("videos", video_id, imported=1)
             continue
-        try:
-            evidence = serialization.unpack(row["evidence"])
-        except Exception as error:
-            raise LakeError(
-                f"{folder}/evidence: the evidence of video {video_id} is damaged: {error}"
-            ) from error
+        evidence = _evidence(folder, row)
         frames = config.folder(video_id) / "frames"
         frames.mkdir(parents=True, exist_ok=True)
         posters = _posters(lake) if posters is None else posters
-        if video_id in posters:
-            (frames / THUMBNAIL).write_bytes(posters[video_id])
+        if lake_id in posters:
+            (frames / THUMBNAIL).write_bytes(posters[lake_id])
         await stages.add(index_id, video_id, evidence, frames)
         _add_video(store, index_id, video_id, video, row)
         added += 1
     for video_id in indexed.keys() - kept:
+        if not indexed[video_id]["imported"]:  # a client has added it to the index
+            continue
         store.remove("videos", [Where("id", "=", video_id)])
         store.remove("tasks", [Where("video_id", "=", video_id)])
         await stages.remove(video_id)
+        shutil.rmtree(config.folder(video_id), ignore_errors=True)
     return added
+
+
+def _id_of(lake_id: str, index_id: str, store: Store) -> str:
+    """The engine's id of a video of a lake. A video that has an id keeps it."""
+    own_id = hashlib.sha256(f"{index_id} {lake_id}".encode()).hexdigest()[:24]
+    holder = store.get("videos", lake_id)
+    if store.get("videos", own_id) or (holder and holder["index_id"] != index_id):
+        return own_id
+    return lake_id
+
+
+def _evidence(folder: str, row: Row) -> Evidence:
+    """The evidence of a row of the lake.
+
+    Raises:
+        LakeError: it is damaged, too large, or names a file outside of the folder of the video.
+    """
+    try:
+        evidence = serialization.unpack(row["evidence"])
+        for clip in evidence.clips:
+            if clip.keyframe and Path(clip.keyframe).name != clip.keyframe:
+                raise ValueError(f"{clip.keyframe!r} is not the name of a keyframe")
+    except Exception as error:
+        raise LakeError(
+            f"{folder}/evidence: the evidence of video {row['video_id']} is damaged: {error}"
+        ) from error
+    return evidence
 
 
 def _index(folder: str, config: Config, store: Store) -> str:
@@ -133,6 +168,7 @@ def _add_video(store: Store, index_id: str, video_id: str, video: Row, row: Row)
         task = {"id": video_id, "video_id": video_id, "status": "ready", "url": video["url"]}
         store.add("tasks", facts | task)
         looked = {"looked_by": row["model"], "form": row["form"], "indexed_at": at, "hls_updated_at": at}
+        looked["imported"] = 1
         store.add("videos", facts | looked | {"id": video_id})
 
 
