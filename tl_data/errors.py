@@ -282,6 +282,8 @@ SHAPE_ADVICE = (
 NEXT_BY_CODE = {
     "video_url_invalid": "Correct the address in the source. It must open without a login.",
     "video_file_broken": "Check that the file plays. Encode it again if it does not.",
+    "engine_worker_failed": "Run it again, with more memory for each executor. If it fails again, encode the "
+    "file again.",
     "video_duration_too_short": "The model needs a longer video. Remove the row from the source.",
     "video_duration_too_long": "Cut the video into parts, or choose a model with a higher limit.",
     "video_resolution_too_low": "Use a version with a higher resolution.",

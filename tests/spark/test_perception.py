@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import signal
+import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 import tl_data.spark
@@ -20,6 +25,8 @@ from tl_data.errors import SchemaMismatch
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS, VIDEOS
+from tl_data.local.perceive import Access, Perceiver
+from tl_data.spark import perception
 from tl_data.spark.nearest import nearest
 from tl_data.spark.perception import Report
 from tl_data.view.snapshot import LakeFolder
@@ -206,3 +213,66 @@ def test_a_lake_of_another_model_is_refused_before_anything_is_analysed(java: Ja
     with pytest.raises(SchemaMismatch):
         tl_data.spark.perceive(df, "link", lake=lake)
     assert not lake.exists(VIDEOS)
+
+
+def executor_results(perceived: Perceived, perceiver: Perceiver, access: Access, *names: str) -> Any:
+    """The results of the executor's function in this process, as a generator."""
+    rows = [{"canonical_url": name, "url": perceived.url(name), "known_key": None} for name in names]
+    work = perception._Executor(access, perceiver.model, False, 1.0)
+    return work([pa.RecordBatch.from_pylist(rows, perception._INPUT)])
+
+
+def test_a_worker_that_fails_is_retried_and_downloads_are_deleted(perceived: Perceived) -> None:
+    access = Access(allow_private=True, analysis_seconds=0.01)
+    with Perceiver(access) as perceiver:
+        perception._perceivers[access] = perceiver
+        try:
+            stopped = executor_results(perceived, perceiver, access, "absent.mp4", "plant.mp4")
+            [first] = next(stopped).to_pylist()
+            assert (first["code"], first["retryable"]) == ("video_url_not_found", True)
+            stopped.close()  # as Spark does for a cancelled task
+            deadline = time.monotonic() + 10
+            while list(perceiver._scratch.iterdir()):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            [batch] = executor_results(perceived, perceiver, access, "plant.mp4")
+            [late] = batch.to_pylist()
+            assert (late["state"], late["code"], late["retryable"]) == (
+                "failed",
+                "engine_worker_failed",
+                True,
+            )
+            assert late["content_key"]
+        finally:
+            del perception._perceivers[access]
+
+
+def test_an_interrupted_call_cancels_its_jobs(spark: Any, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    def serve(server: socket.socket) -> None:
+        """Accept a connection, never answer, and interrupt the main thread."""
+        with contextlib.suppress(OSError):
+            connection, _ = server.accept()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+            with connection:
+                ended.wait(120)
+
+    lake, ended = Lake(str(tmp_path / "lake")), threading.Event()
+    former = signal.signal(signal.SIGALRM, interrupt)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server,))
+        thread.start()
+        df = spark.createDataFrame([(f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4",)], "url string")
+        try:
+            began = time.monotonic()
+            with pytest.raises(InterruptedError):
+                tl_data.spark.perceive(df, lake=lake, allow_private=True)
+            assert time.monotonic() - began < 40, "the request has 60 s, and the download 30 minutes"
+        finally:
+            signal.signal(signal.SIGALRM, former)
+            ended.set()
+    thread.join()
+    [run] = lake.read(RUNS).to_pylist()
+    assert (run["status"], run["rows"]) == ("interrupted", 1)

@@ -30,7 +30,7 @@ from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
 from tl_data.local.media_validation import check_video
 from tl_data.local.models import Tiers, embed_options, read_tiers
-from tl_data.local.perception.evidence import ModelFailed, NotVideo
+from tl_data.local.perception.evidence import NotVideo
 from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 from tl_data.local.search.transcript import phrases
 from tl_data.local.service import segment_fields
@@ -159,6 +159,11 @@ class Perceiver:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def discard(self, download: Future[tuple[Path, Fetched]]) -> None:
+        """End a download that is not analyzed, and delete its file."""
+        if not download.cancel() and download.exception() is None:
+            shutil.rmtree(download.result()[0], ignore_errors=True)
+
     def _call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
@@ -205,10 +210,10 @@ class Perceiver:
         try:
             check_video(await self._pool.probe(fetched.path), self._config.profile)
             evidence = await self._pool.analyze(fetched.path, folder / "frames")
-        except ModelFailed:
-            raise
-        except (NotVideo, WorkerFailed) as error:
+        except NotVideo as error:
             raise MediaProblem("video_file_broken", f"Cannot read the video file. {error}") from error
+        except WorkerFailed as error:  # perhaps for lack of memory or time, which the executor may have later
+            raise MediaProblem("engine_worker_failed", f"Cannot analyze the video file. {error}") from error
         # The header may have a shorter duration than the pictures.
         check_video(evidence.probe, self._config.profile)
         segments = await asyncio.to_thread(self._segments, evidence)

@@ -17,8 +17,10 @@ import math
 import os
 import socket
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,7 +31,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tl_data.client.remote import Remote, content_md5
-from tl_data.errors import MediaRefused, SchemaMismatch, TLDataError
+from tl_data.errors import (
+    ConnectionFailed,
+    MediaRefused,
+    MissingExtra,
+    SchemaMismatch,
+    SettingsError,
+    TLDataError,
+)
 from tl_data.functions.embed import segments as segments_of
 from tl_data.functions.index import clip_rows
 from tl_data.lake.base import Group, rows_of
@@ -38,6 +47,7 @@ from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS,
 from tl_data.media.frames import frames_of
 from tl_data.media.identity import canonical_url, identify, is_url, local_path
 from tl_data.object_store import Buckets
+from tl_data.spark.register import is_connect
 from tl_data.types import COUNT, FLAG, NUMBER, TEXT
 from tl_data.urls import is_bucket, redacted
 
@@ -130,15 +140,19 @@ class _Executor:
                 f"the executor on {socket.gethostname()} has the models {perceiver.model}, but another has "
                 f"{self.model}. Install the same packages and set the same TL_LOCAL_* variables on all"
             )
-        rows = (row for batch in batches for row in batch.to_pylist())
-        current = next(rows, None)
-        started = self._start(perceiver, current) if current else None
-        while current is not None and started is not None:
-            following = next(rows, None)
-            # The next download runs during this analysis.
-            after = self._start(perceiver, following) if following else None
-            yield pa.RecordBatch.from_pylist([self._finish(perceiver, current, started)], _RESULT)
-            current, started = following, after
+        started: deque[dict[str, Any]] = deque()
+        try:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    started.append(self._start(perceiver, row))
+                    if len(started) == 2:  # the second download runs during the analysis of the first
+                        yield self._finish(perceiver, started.popleft())
+            while started:
+                yield self._finish(perceiver, started.popleft())
+        finally:  # after an error, and after the end of the task
+            for fields in started:
+                if "download" in fields:
+                    perceiver.discard(fields["download"])
 
     def _start(self, perceiver: Perceiver, row: Mapping[str, Any]) -> dict[str, Any]:
         """Identify a video and begin its download; returns the first fields of its result."""
@@ -154,6 +168,8 @@ class _Executor:
                 return result | {"state": "unchanged"}
             return result | {"download": perceiver.start(get)}
         except (TLDataError, MediaProblem) as error:
+            if not _is_of_video(error):
+                raise
             return result | _failure(error)
 
     def _addresses(self, url: str) -> tuple[str, str]:
@@ -167,32 +183,26 @@ class _Executor:
 
         return asyncio.run(sign())
 
-    def _finish(
-        self, perceiver: Perceiver, row: Mapping[str, Any], started: dict[str, Any]
-    ) -> dict[str, Any]:
-        """The complete result of a video."""
+    def _finish(self, perceiver: Perceiver, started: dict[str, Any]) -> pa.RecordBatch:
+        """The complete result of a video, as one row."""
         from tl_data.local.errors import MediaProblem
 
-        if "state" in started:
-            return started
-        download = started.pop("download")
-        try:
-            pictures: list[dict[str, Any]] = []
-            found = perceiver.finish(download, self._frames(pictures) if self.frames else None)
-        except (TLDataError, MediaProblem) as error:
-            if not _is_of_video(error):
-                raise
-            return started | _failure(error)
-        return started | _fields(found) | {"state": "done", "frames": pictures if self.frames else None}
+        fields = started
+        if "state" not in started:
+            download = started.pop("download")
+            pictures: dict[str, Any] = {"frames": None}
 
-    @staticmethod
-    def _frames(rows: list[dict[str, Any]]) -> Any:
-        """A function that appends the frames of a downloaded file to `rows`."""
+            def read(path: Path, seconds: float) -> None:
+                pictures.update(_pictures(path, seconds))
 
-        def read(path: Path, seconds: float) -> None:
-            rows.extend(frames_of(str(path), seconds))
-
-        return read
+            try:
+                found = perceiver.finish(download, read if self.frames else None)
+                fields = started | pictures | _fields(found) | {"state": "done"}
+            except (TLDataError, MediaProblem) as error:
+                if not _is_of_video(error):
+                    raise
+                fields = started | _failure(error)
+        return pa.RecordBatch.from_pylist([fields], _RESULT)
 
 
 class _Headers:
@@ -241,10 +251,22 @@ def _worker_name() -> str:
 
 
 def _is_of_video(error: Exception) -> bool:
-    """Whether the cause of an error is the video, and not the models of the executor."""
+    """Whether the cause of an error is the video, not the packages, settings or models of the executor."""
     from tl_data.local.perception.evidence import ModelFailed
 
-    return not isinstance(error, ModelFailed)
+    return not isinstance(error, ModelFailed | MissingExtra | SettingsError)
+
+
+def _pictures(path: Path, seconds: float) -> dict[str, Any]:
+    """The frames of a downloaded file. Unreadable frames are None, with the fields of the failure."""
+    try:
+        return {"frames": frames_of(str(path), seconds)}
+    except (MediaRefused, ConnectionFailed) as error:
+        return {"frames": None} | _failure(error)
+
+
+#: Codes of failures that may pass.
+_RETRYABLE = ("video_url_not_accessible", "video_url_not_found", "engine_worker_failed")
 
 
 def _failure(error: Exception) -> dict[str, Any]:
@@ -256,7 +278,7 @@ def _failure(error: Exception) -> dict[str, Any]:
         "class": "MediaRefused",
         "code": code,
         "message": redacted(message),
-        "retryable": code in ("video_url_not_accessible", "video_url_not_found"),
+        "retryable": code in _RETRYABLE,
     }
 
 
@@ -333,23 +355,42 @@ def perceive(
     columns = [df[url].alias("url")] + ([df[key].alias("source_key")] if key else [])
     rows = df.select(*columns).distinct().toLocalIterator(prefetchPartitions=True)
     source = run.inputs({"url": row["url"], "source_key": row["source_key"] if key else None} for row in rows)
+    tag = f"tl-perceive-{uuid.uuid4().hex}"
+    pending: dict[Future[pa.Table], None] = {}
     with ThreadPoolExecutor(in_flight, "tl-perceive") as pool:
-        pending: dict[Future[pa.Table], None] = {}
         try:
             while True:
                 while len(pending) < in_flight and (inputs := list(islice(source, chunk))):
-                    pending[pool.submit(_analyze_chunk, spark, work, inputs, per_task)] = None
+                    pending[pool.submit(_analyze_chunk, spark, work, inputs, per_task, tag)] = None
                 if not pending:
                     break
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    del pending[future]
-                    run.commit(future.result())
-        except BaseException:
-            run.end("interrupted")
+                wait(pending, return_when=FIRST_COMPLETED)
+                for failed in _commit_finished(run, pending):
+                    failed.result()  # raises
+        except BaseException as error:
+            with suppress(Exception):  # of a cluster that is gone: `error` says so
+                _cancel_jobs(spark, tag)
+            pool.shutdown(cancel_futures=True)
+            try:
+                if not isinstance(error, TLDataError):  # otherwise the lake refused a chunk
+                    _commit_finished(run, pending)
+            finally:
+                run.end("interrupted")
             raise
     run.end("done")
     return run.report
+
+
+def _commit_finished(run: _Run, pending: dict[Future[pa.Table], None]) -> list[Future[pa.Table]]:
+    """Commit the chunks that are finished, and remove them from `pending`; returns the failed ones."""
+    failed: list[Future[pa.Table]] = []
+    for future in [future for future in pending if future.done()]:
+        del pending[future]
+        if future.cancelled() or future.exception() is not None:
+            failed.append(future)
+        else:
+            run.commit(future.result())
+    return failed
 
 
 def _model_of_executors(spark: Any, access: Access) -> str:
@@ -363,10 +404,25 @@ def _model_of_executors(spark: Any, access: Access) -> str:
     return str(rows[0]["model"])
 
 
-def _analyze_chunk(spark: Any, work: _Executor, inputs: Sequence[dict[str, Any]], per_task: int) -> pa.Table:
-    """Analyze one chunk, rows of `_INPUT`, on the executors; returns rows of `_RESULT`."""
+def _cancel_jobs(spark: Any, tag: str) -> None:
+    """Cancel the running jobs with a tag."""
+    if is_connect(spark):
+        spark.interruptTag(tag)
+    else:  # tags of a classic session are not those of the jobs of `toArrow`
+        spark.sparkContext.cancelJobsWithTag(tag)
+
+
+def _analyze_chunk(
+    spark: Any, work: _Executor, inputs: Sequence[dict[str, Any]], per_task: int, tag: str
+) -> pa.Table:
+    """Analyze one chunk, rows of `_INPUT`, in Spark jobs with a tag; returns rows of `_RESULT`."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
+    # The tag is that of this thread, which ends with the call of `perceive`.
+    if is_connect(spark):
+        spark.addTag(tag)
+    else:
+        spark.sparkContext.addJobTag(tag)
     source = spark.createDataFrame(pa.Table.from_pylist(list(inputs), _INPUT))
     parts = source.repartition(max(1, math.ceil(len(inputs) / per_task)))
 
@@ -384,12 +440,17 @@ def _video_id(sha256: str) -> str:
 
 @dataclass
 class _Known:
-    """What the lake contains about each canonical URL, in about 200 bytes of memory per video."""
+    """What the lake contains about each canonical URL, in about 430 bytes of memory per video."""
 
-    keys: dict[str, str]  # canonical URL -> content key that needs no analysis
-    sources: set[str]  # source keys in `videos`
-    attempts: dict[str, int]  # source key -> failed attempts
-    failed: set[str]  # canonical URLs whose content has failed and is not retried
+    #: Canonical URL -> content key that needs no analysis.
+    keys: dict[str, str] = field(default_factory=dict)
+    #: Source key -> canonical URL and content key of its row in `videos`.
+    sources: dict[str, tuple[str, str]] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)  # source key in `errors` -> failed attempts
+    #: Canonical URL -> fields of the failure: content that is not retried, and all failures of this call.
+    failed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Source key in `errors` -> canonical URL in `failed`.
+    listed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, lake: Lake, model: str, again: bool) -> _Known:
@@ -405,23 +466,32 @@ class _Known:
                     f"{redacted(lake.folder)} has vectors of {other[0]}, and the executors have {model}. "
                     "Vectors of different models are not comparable: choose another lake"
                 )
-        keys: dict[str, str] = {}
-        sources: set[str] = set()
+        known = cls()
         for batch in lake.batches(VIDEOS, ["source_key", "canonical_url", "content_key", "model", "made"]):
             for row in batch.to_pylist():
-                sources.add(row["source_key"])
-                if row["model"] == model and set(MADE) <= set(row["made"] or ()):
-                    keys[row["canonical_url"]] = row["content_key"]
-        attempts: dict[str, int] = {}
-        failed: set[str] = set()
-        for row in lake.read(
-            ERRORS, ["source_key", "url", "content_key", "retryable", "attempt"]
-        ).to_pylist():
-            attempts[row["source_key"]] = row["attempt"] or 0
+                known.sources[row["source_key"]] = row["canonical_url"], row["content_key"]
+                if _is_complete(row, model):
+                    known.keys[row["canonical_url"]] = row["content_key"]
+        columns = ["source_key", "url", "attempt", "output", *_FAILURE]
+        for row in lake.read(ERRORS, columns).to_pylist():
+            if row["output"] is not None:  # the video itself has not failed
+                continue
+            known.attempts[row["source_key"]] = row["attempt"] or 0
             if not (again or row["retryable"]) and row["content_key"]:
-                failed.add(canonical := _canonical(row["url"]))
-                keys[canonical] = row["content_key"]
-        return cls(keys, sources, attempts, failed)
+                canonical = _canonical(row["url"])
+                known.failed[canonical] = {name: row[name] for name in _FAILURE}
+                known.listed[row["source_key"]] = canonical
+                known.keys[canonical] = row["content_key"]
+        return known
+
+
+#: The fields of a failure, as in `errors`.
+_FAILURE = ("class", "code", "message", "retryable", "content_key")
+
+
+def _is_complete(row: Mapping[str, Any], model: str) -> bool:
+    """Whether a row of `videos` needs no analysis by a model."""
+    return row["model"] == model and set(MADE) <= set(row["made"] or ())
 
 
 def _canonical(url: str) -> str:
@@ -444,7 +514,9 @@ class _Run:
         self._keys: dict[str, dict[str, str]] = {}  # canonical URL in flight -> source key -> URL
         self._refused: list[dict[str, Any]] = []  # rows of `errors` for invalid URLs
         self._rows = 0
-        self._seen: set[str] = set()
+        self._seen: set[str] = set()  # canonical URLs that became tasks
+        #: Canonical URL -> source key -> URL, of rows whose video was committed before they were read.
+        self._late: dict[str, dict[str, str]] = {}
         self._run = {
             "run_id": uuid.uuid4().hex, "job": JOB, "status": "running", "model": model,
             "started_at": datetime.now(UTC),
@@ -466,10 +538,12 @@ class _Run:
             if canonical in self._keys:
                 self._keys[canonical][source_key] = str(url)
                 continue
+            if canonical in self._seen:
+                self._late.setdefault(canonical, {})[source_key] = str(url)
+                continue
             self._keys[canonical] = {source_key: str(url)}
-            if canonical not in self._seen:
-                self._seen.add(canonical)
-                self.report.videos += 1
+            self._seen.add(canonical)
+            self.report.videos += 1
             known = self._known.keys.get(canonical)
             yield {"canonical_url": canonical, "url": str(url).strip(), "known_key": known}
 
@@ -481,8 +555,10 @@ class _Run:
         ids = [_video_id(sha256) for sha256 in done.column("sha256").to_pylist()]
         first = pa.array([ids.index(video_id) for video_id in dict.fromkeys(ids)], pa.int64())
         distinct, ids = done.take(first), list(dict.fromkeys(ids))  # several URLs may have the same content
-        changed = [url for url in done.column("canonical_url").to_pylist() if url in self._known.keys]
-        gone: list[Group] = [(video_id,) for video_id in {*ids, *self._former_ids(changed)}]
+        changed = {url for url in done.column("canonical_url").to_pylist() if url in self._known.keys}
+        own = {key for row in rows for key in self._keys[row["canonical_url"]]}
+        former, others = self._former_rows(changed, own)
+        gone: list[Group] = [(video_id,) for video_id in {*ids, *former}]
         if ids:
             for declared in (CLIPS, VECTORS, *([FRAMES] if "frames" in self._tables else [])):
                 self._tables[declared.name].replace_groups(self._unfolded(distinct, ids, declared), gone=gone)
@@ -493,81 +569,152 @@ class _Run:
             ]
             self._tables["evidence"].replace_groups(rows_of(EVIDENCE, evidence), gone=gone)
         videos: list[dict[str, Any]] = []
-        missing: dict[str, dict[str, str]] = {}  # canonical URL -> source keys that `videos` lacks
-        errors = self._refused
-        self._refused = []
-        report.failed += len(errors)
-        made = sorted([*MADE, *(["frames"] if "frames" in self._tables else [])])
-        for row in rows:
-            keys = self._keys.pop(row["canonical_url"])
-            if row["state"] == "unchanged" and row["canonical_url"] in self._known.failed:
+        missing: dict[str, dict[str, str]] = {}  # canonical URL -> source keys of videos that the lake has
+        errors: list[dict[str, Any]] = []
+        fixed: set[str] = set()
+        with_frames = "frames" in self._tables
+        read = result.column("frames").is_valid().to_pylist()
+        for row, has_frames in zip(rows, read, strict=True):
+            canonical = row["canonical_url"]
+            keys = self._keys.pop(canonical)
+            if row["state"] == "unchanged" and canonical in self._known.failed:
                 report.failed += 1
+                errors += self._further_errors(canonical, keys)
             elif row["state"] == "unchanged":
                 report.unchanged += 1
-                if new := {key: url for key, url in keys.items() if key not in self._known.sources}:
-                    missing[row["canonical_url"]] = new
+                missing[canonical] = keys
             elif row["state"] == "failed":
                 report.failed += 1
+                self._known.failed[canonical] = {name: row[name] for name in _FAILURE}
                 errors += [self._error(key, url, row) for key, url in keys.items()]
+                self._known.listed.update(dict.fromkeys(keys, canonical))
             else:
                 report.analyzed += 1
                 report.minutes += row["duration_sec"] / 60
                 report.analysis_seconds += row["seconds"]
                 report.workers.add(row["worker"])
-                self._known.keys[row["canonical_url"]] = row["content_key"]
-                self._known.failed.discard(row["canonical_url"])
-                self._known.sources.update(keys)
+                self._known.keys[canonical] = row["content_key"]
+                if self._known.failed.pop(canonical, None):
+                    # Also those of keys that this DataFrame does not have.
+                    fixed.update(key for key, url in self._known.listed.items() if url == canonical)
                 video = {name: row[name] for name in _VIDEO_COLUMNS} | {
                     "video_id": _video_id(row["sha256"]),
                     "status": "ready",
                     "model": report.model,
-                    "made": made,
+                    "made": sorted([*MADE, *(["frames"] if with_frames and has_frames else [])]),
                     "indexed_at": now,
                     "job": JOB,
                 }
-                videos += [video | {"source_key": key, "url": url} for key, url in keys.items()]
-        videos += self._copies(missing)
-        fixed = [(row["source_key"],) for row in videos]
-        self._tables["errors"].replace_groups(rows_of(ERRORS, errors), gone=fixed)
+                same = others.get(canonical, {}) | keys
+                videos += [video | {"source_key": key, "url": url} for key, url in same.items()]
+                if row["code"]:
+                    errors += [self._error(key, url, row) | {"output": "frames"} for key, url in keys.items()]
+        self._write_rows(videos, missing, errors, fixed)
+
+    def _write_rows(
+        self,
+        videos: list[dict[str, Any]],
+        missing: dict[str, dict[str, str]],
+        errors: list[dict[str, Any]],
+        fixed: set[str],
+    ) -> None:
+        """Write `errors`, `videos` and the run, with late rows and refused ones.
+
+        Args:
+            videos: rows of analyzed videos.
+            missing: source keys and their URLs by canonical URL of a video that the lake has.
+            errors: rows of failed videos.
+            fixed: source keys whose rows in `errors` are removed.
+        """
+        late, self._late = self._late, {}
+        for canonical, keys in late.items():
+            if canonical in self._known.failed:
+                errors += self._further_errors(canonical, keys)
+            else:
+                missing[canonical] = missing.get(canonical, {}) | keys
+        refused, self._refused = self._refused, []
+        self.report.failed += len(refused)
+        fixed.update(row["source_key"] for row in videos)
+        fixed.update(key for keys in missing.values() for key in keys if key in self._known.attempts)
+        for row in videos:
+            self._known.sources[row["source_key"]] = row["canonical_url"], row["content_key"]
+        videos = videos + self._copies(missing)
+        for key in fixed:
+            self._known.attempts.pop(key, None)
+            self._known.listed.pop(key, None)
+        gone: list[Group] = [(key,) for key in fixed]
+        self._tables["errors"].replace_groups(rows_of(ERRORS, refused + errors), gone=gone)
         if videos:
             self._tables["videos"].replace_groups(rows_of(VIDEOS, videos))
         self._write_run("running", None)
 
-    def _former_ids(self, changed: Sequence[str]) -> set[str]:
-        """The video ids of replaced files that no other row of `videos` has.
+    def _further_errors(self, canonical: str, keys: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Rows of `errors` for the source keys of a failed video that have none."""
+        failure, listed = self._known.failed[canonical], self._known.listed
+        new = {key: url for key, url in keys.items() if listed.get(key) != canonical}
+        listed.update(dict.fromkeys(new, canonical))
+        return [self._error(key, url, failure) for key, url in new.items()]
+
+    def _former_rows(self, changed: set[str], own: set[str]) -> tuple[set[str], dict[str, dict[str, str]]]:
+        """The rows of `videos` whose content changed.
 
         Args:
             changed: the canonical URLs whose content changed.
+            own: the source keys of this chunk.
+
+        Returns:
+            The video ids that no other row has, and the other source keys and their URLs by canonical URL.
         """
         former: set[str] = set()
         kept: set[str] = set()
-        for batch in self._tables["videos"].batches(["canonical_url", "video_id"]) if changed else ():
+        keys: dict[str, dict[str, str]] = {}
+        columns = ["canonical_url", "video_id", "source_key", "url"]
+        for batch in self._tables["videos"].batches(columns) if changed else ():
             for row in batch.to_pylist():
-                (former if row["canonical_url"] in changed else kept).add(row["video_id"])
-        return former - kept
+                if row["canonical_url"] in changed:
+                    former.add(row["video_id"])
+                    if row["source_key"] not in own:
+                        keys.setdefault(row["canonical_url"], {})[row["source_key"]] = row["url"]
+                else:
+                    kept.add(row["video_id"])
+        return former - kept, keys
 
     def _copies(self, missing: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
-        """Rows of `videos` for further source keys of videos that the lake has."""
-        copies: dict[str, dict[str, Any]] = {}
-        for batch in self._tables["videos"].batches() if missing else ():
-            found = pc.is_in(batch.column("canonical_url"), pa.array(list(missing), TEXT))
-            for row in batch.filter(found).to_pylist():
-                for key, url in missing[row["canonical_url"]].items():
-                    copies[key] = row | {"source_key": key, "url": url}
-        self._known.sources.update(copies)
+        """Rows of `videos` for source keys that have none, or one of another URL or content.
+
+        Args:
+            missing: source keys and their URLs by canonical URL of a video that the lake has.
+        """
+        known = self._known
+        needed: dict[str, dict[str, str]] = {}
+        for canonical, keys in missing.items():
+            current = canonical, known.keys[canonical]
+            if new := {key: url for key, url in keys.items() if known.sources.get(key) != current}:
+                needed[canonical] = new
+        wanted = pa.array(list(needed), TEXT)
+        found: dict[str, dict[str, Any]] = {}
+        for batch in self._tables["videos"].batches() if needed else ():
+            for row in batch.filter(pc.is_in(batch.column("canonical_url"), wanted)).to_pylist():
+                canonical = row["canonical_url"]
+                if row["content_key"] == known.keys[canonical] and _is_complete(row, self.report.model):
+                    found[canonical] = row
+        copies = {
+            key: row | {"source_key": key, "url": url}
+            for canonical, row in found.items()
+            for key, url in needed[canonical].items()
+        }
+        known.sources.update((key, (row["canonical_url"], row["content_key"])) for key, row in copies.items())
         return list(copies.values())
 
     def end(self, status: str) -> None:
-        """Write the remaining refusals, and the row of the run.
+        """Write the remaining rows, and the row of the run.
 
         Args:
             status: `done` or `interrupted`. A run that is done becomes `partial` if a video failed or a row
                 was refused. This is known only here, after the remaining refusals are counted.
         """
-        if self._refused:
-            self.report.failed += len(self._refused)
-            self._tables["errors"].replace_groups(rows_of(ERRORS, self._refused))
-            self._refused = []
+        if self._refused or self._late:
+            self._write_rows([], {}, [], set())
         self._write_run("partial" if status == "done" and self.report.failed else status, datetime.now(UTC))
 
     def _write_run(self, status: str, ended: datetime | None) -> None:
@@ -588,9 +735,8 @@ class _Run:
     def _error(self, key: str, url: str, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row of `errors`."""
         self._known.attempts[key] = self._known.attempts.get(key, 0) + 1
-        names = ("class", "code", "message", "retryable", "content_key")
         return {
-            "source_key": key, "url": url, **{name: row.get(name) for name in names},
+            "source_key": key, "url": url, **{name: row.get(name) for name in _FAILURE},
             "attempt": self._known.attempts[key], "failed_at": datetime.now(UTC),
         }  # fmt: skip
 
