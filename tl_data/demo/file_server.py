@@ -158,7 +158,7 @@ class _Server(ThreadingHTTPServer):
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         """Close the connections that clients keep open."""
         with self._lock:
             for connection in self._open:
@@ -204,7 +204,7 @@ class FileServer:
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
-        self._server.hang_up()
+        self._server.close_connections()
         self._server.server_close()
 
     def __enter__(self) -> Self:
