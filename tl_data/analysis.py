@@ -7,13 +7,13 @@
 
 A request is about one video and has one or more parts. Each part is a separate call in the ledger. Parts
 without a record are requested together: one analysis with one JSON schema, billed once. The record of each
-part has the id of the analysis' task. So a part that a job has paid is free in SQL and vice versa, and after
-a crash the task is found by any of its parts.
+part has the id of the analysis' task. So a part that a job has paid is free in SQL and vice versa. After a
+crash, the task is found by each part that has a record, or else by the ledger key of its first part.
 
 The endpoint depends on the generation of the account (`AnalyzeTaskMethods.account_generation`):
 
     today   POST /analyze/tasks with a video object; `analyze_many` puts ready assets into batches of up to
-            1,000. The ledger's key is the task's `custom_id`, by which a lost task is found.
+            1,000. The ledger key of the first part is the task's `custom_id`, by which a lost task is found.
     2025    POST /analyze, /gist, /summarize with the id of an indexed video, one call per part. These calls
             have no key, so that a call is paid again if the process is killed while it waits.
 """
@@ -490,7 +490,7 @@ class Analyses:
             except TLDataError as error:
                 result.errors[number] = error
                 if not part.alone and number not in covering:
-                    # The service would refuse the same request for the other parts.
+                    # The platform would refuse the same request for the other parts.
                     rest = [n for n in missing[position + 1 :] if n not in covering]
                     result.errors |= dict.fromkeys(rest, result.errors[number])
                     missing = missing[: position + 1] + [n for n in missing[position + 1 :] if n in covering]

@@ -170,9 +170,9 @@ class Connection:
     ) -> Iterator[Outcome]:
         """The outcomes of the rows, in order. Each distinct row is one call; many calls run concurrently.
 
-        A row whose first argument is NULL gives NULL without a call. Long videos are called early, so that no
-        long call runs alone at the end. Their length must be known: this process indexed, listed or requested
-        them, or they are local files.
+        A row whose first argument is NULL gives NULL without a call. Calls of long videos start early, so
+        that none of them runs alone at the end. Their length must be known: this process indexed, listed or
+        requested them, or they are local files.
 
         Args:
             stop_on_error: stop at the first failed row and start no further calls.

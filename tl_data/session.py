@@ -616,8 +616,8 @@ class Session:
         `slots` is held while the asset is submitted, and not while it is awaited.
 
         Raises:
-            MediaRefused: the file cannot be read, or the service refused it.
-            TaskFailed: the service accepted the file and failed to process it.
+            MediaRefused: the file cannot be read, or the platform refused it.
+            TaskFailed: the platform accepted the file and failed to process it.
         """
         async with slots or nullcontext():
             call, entry = await self.submit_asset(video, identity)
@@ -638,7 +638,7 @@ class Session:
         return call, await self.ledger.submit(call, send, find)
 
     async def forget_asset(self, identity: Identity) -> None:
-        """Forget the asset of a content that the service no longer has. The next call uploads it again."""
+        """Forget the asset of a content that the platform no longer has. The next call uploads it again."""
         await self.ledger.forget(self.asset_call(identity).key)
 
     def asset_call(self, identity: Identity) -> Call:
@@ -677,7 +677,7 @@ class Session:
             kind: words, sentences or utterances.
 
         Raises:
-            TaskFailed: the service could not transcribe the asset.
+            TaskFailed: the platform could not transcribe the asset.
             StillRunning: the transcription was not ready after `settings.task_deadline` seconds.
         """
         pause, waited = 0.1, 0.0
@@ -744,7 +744,7 @@ class Session:
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> Json:
-        """Texts about a video. One analysis creates those that the ledger does not have.
+        """Texts about a video. One analysis (2025: one per part) creates those that the ledger does not have.
 
         Args:
             video: a URL, path or id, a reference, or a record of type `types.VIDEO`.

@@ -181,7 +181,7 @@ class RemoteMethods(BaseClient):
             length = ranged[1] if ranged else fields.get("content-length", "")
             head_unsupported = method == "HEAD" and stream.status in _HEAD_UNSUPPORTED
             if stream.status == 429 or (stream.status >= 500 and not head_unsupported):
-                raise _overloaded(redacted(url), stream)
+                raise _server_error(redacted(url), stream)
             return Remote(
                 url=url,
                 final_url=final,
@@ -266,7 +266,7 @@ class RemoteMethods(BaseClient):
         """
         async with self._open("GET", url, headers or {}, one_origin=one_origin) as (stream, final):
             if stream.status >= 500 or stream.status == 429:
-                raise _overloaded(redacted(url), stream)
+                raise _server_error(redacted(url), stream)
             if not (headers and stream.status == 416):
                 content_type = stream.headers.get("content-type")
                 _check(Remote(url, final, stream.status, content_type, None, None, None, True))
@@ -369,7 +369,7 @@ def _needs_get(head: Remote) -> bool:
     return head.status in _HEAD_UNSUPPORTED or is_page or (head.status < 300 and not head.length)
 
 
-def _overloaded(shown_url: str, stream: Stream) -> ServerFailed:
+def _server_error(shown_url: str, stream: Stream) -> ServerFailed:
     """The exception for a response with status 429 or 5xx."""
     return ServerFailed(
         f"server error (HTTP {stream.status}) for {shown_url}",

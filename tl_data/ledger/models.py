@@ -54,15 +54,16 @@ State = Literal["claimed", "submitted", "done", "failed"]
 class Call:
     """The identity of a paid call.
 
-    A call with a `scope` is shared only among the workers of one session, for `keep` seconds. Other calls are
-    durable. `content` (for messages) and `video_minutes` (the cost of a submission) are not part of the key.
+    A call with a `scope` is shared only among processes that use the same scope, such as the workers of one
+    Spark session, for `keep` seconds. Other calls are durable. `content` (for messages) and `video_minutes`
+    (the cost of a submission) are not part of the key.
     """
 
     operation: str
     content_key: str  # the key of the video (see media/identity.py and contents.py) or of other content
     params: Mapping[str, Any] = field(default_factory=dict)  # JSON values; None means not given
     model: str | None = None
-    scope: str | None = None  # the session that shares the answer; None: every process shares it
+    scope: str | None = None  # the id of what shares the answer; None: every process does, without end
     keep: float = field(default=300.0, compare=False)
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
