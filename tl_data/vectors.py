@@ -148,7 +148,8 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
 
     Args:
         table: the folder of the lake, or a `Lake`.
-        folder: the folder of the index; None: beside the table. A lake in a bucket needs a local folder.
+        folder: the folder of the index; None: `_index/vectors` in the lake. A lake in a bucket needs a local
+            folder.
 
     Raises:
         MissingExtra: usearch is not installed.

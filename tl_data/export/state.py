@@ -1,4 +1,4 @@
-"""The state of exports, stored beside the lake in `LAKE/_exports/TARGET/`.
+"""The state of exports, stored in the folder of the lake: `LAKE/_exports/TARGET/`.
 
 `rows.parquet` has the id and digest of each row in the target. The changes of each batch are in a separate
 file, called a piece: `piece-00000001.parquet`. A piece is written twice: with the ids alone before the batch

@@ -328,7 +328,7 @@ RUNS = LakeSchema(
         ("price", MONEY, "Price of the run, in `currency`"),
         ("currency", TEXT, "Currency of the price list"),
         ("paid_twice", COUNT, "Indexing tasks beyond one for each video; NULL if not measured"),
-        ("model", TEXT, "The model of embeddings"),
+        ("model", TEXT, "The model of the vectors"),
         ("started_at", TIME, "When the run began"),
         ("ended_at", TIME, "When the run ended; NULL while it is in progress, and for a killed run"),
         ("distinct_videos", COUNT, "Distinct videos of the source"),

@@ -58,7 +58,7 @@ class Search:
         return costs
 
     def similar(self, identifier: str, start_sec: float) -> list[Row]:
-        """Clips that are similar to the clip that contains `start_sec`; that clip is left out.
+        """Clips that are similar to the clip that contains `start_sec` or is nearest to it; it is left out.
 
         Raises:
             SettingsError: the lake has no vectors of this video.
