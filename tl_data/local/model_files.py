@@ -26,7 +26,7 @@ USED, UNUSED = "used", "not used"
 Row = dict[str, Any]
 
 #: Package, folder inside it, suffix of its files, stage, name, licence, purpose.
-_OPEN_PACKAGES = (
+_UNPINNED_PACKAGES = (
     ("rapidocr", "models", ".onnx", "text on screen", "PP-OCR", "Apache-2.0", "reads text in pictures"),
     (
         "wordllama", "weights", ".safetensors", "words", "l2_supercat_256", "MIT",
@@ -42,7 +42,7 @@ def rows(tiers: Tiers, pulled: Path | None = None) -> list[Row]:
         pulled: the folder of the models that `model_pull` fetched.
     """
     listed = [row for model in weights.MODELS for row in _packaged(model, tiers)]
-    listed += [row for package in _OPEN_PACKAGES for row in _open(*package)]
+    listed += [row for package in _UNPINNED_PACKAGES for row in _unpinned(*package)]
     configured = {tiers.clip: "vision", tiers.whisper: "speech"}
     folders = {folder: stage for folder, stage in configured.items() if folder is not None}
     if pulled is not None and pulled.is_dir():
@@ -56,15 +56,15 @@ def rows(tiers: Tiers, pulled: Path | None = None) -> list[Row]:
 def _packaged(model: weights.Model, tiers: Tiers) -> Iterator[Row]:
     """The files of a model in a package with a required version."""
     problem = weights.problem(model, tiers.objects, whole=True)
-    hears = model.stage == "hear"
-    if hears and model is not weights.VOICE:
+    is_speech = model.stage == "hear"
+    if is_speech and model is not weights.VOICE:
         used = tiers.speech_model == model.name
     else:
         used = model is not weights.DETECTOR or tiers.detector
     for weight in model.files:
         folder = weights.folder_of(weight, tiers.objects)
         yield {
-            "stage": "speech" if hears else "objects",
+            "stage": "speech" if is_speech else "objects",
             "model": model.name,
             "state": problem or (USED if used else UNUSED),
             "size_bytes": weight.size or _size(folder / weight.name if folder else None),
@@ -76,7 +76,7 @@ def _packaged(model: weights.Model, tiers: Tiers) -> Iterator[Row]:
         }
 
 
-def _open(
+def _unpinned(
     package: str, folder: str, suffix: str, stage: str, name: str, licence: str, purpose: str
 ) -> Iterator[Row]:
     """The files of a package without a required version; one row without a file if it is not installed."""

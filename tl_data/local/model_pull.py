@@ -314,8 +314,8 @@ def _test_whisper(folder: Path) -> None:
         text = " ".join(segment.text for segment in segments)
     except (RuntimeError, ValueError) as error:
         raise ModelFailed(f"the Whisper model failed: {error}") from error
-    words, heard = _words(SENTENCE), set(_words(text))
-    share = sum(word in heard for word in words) / len(words)
+    words, found = _words(SENTENCE), set(_words(text))
+    share = sum(word in found for word in words) / len(words)
     if share < _LEAST_WORDS:
         raise ModelFailed(
             f"the self-test failed: of the spoken sentence {SENTENCE!r} the model found {share:.0%} of the "
@@ -365,28 +365,28 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    say = sys.stderr.write
+    write = sys.stderr.write
     try:
         model = find_model(*parse_source(options.source))
-        say(
+        write(
             f"{model.repo} at {model.commit[:12]}: {len(model.files)} files, {model.size / 1e6:.1f} MB, "
             f"licence {model.licence}\n"
         )
         if options.dry_run:
             for file in model.files:
-                say(f"  {file.size:>12,} {file.name}\n")
+                write(f"  {file.size:>12,} {file.name}\n")
             return 0
         folder = pull(model, options.models.resolve())
     except SettingsError as error:
-        say(f"Error: {error}\n")
+        write(f"Error: {error}\n")
         return 2
     except TLDataError as error:
-        say(f"Failed: {error}\n")
+        write(f"Failed: {error}\n")
         return 1
     except ImportError as error:
-        say(f'Error: {error.name} is not installed. Type: pip install "tl_data[local,local-clip]"\n')
+        write(f'Error: {error.name} is not installed. Type: pip install "tl_data[local,local-clip]"\n')
         return 2
-    say("Checksums and self-test passed. To use it, type:\n")
+    write("Checksums and self-test passed. To use it, type:\n")
     sys.stdout.write(f"export {SETTINGS[model.kind]}={folder}\n")
     return 0
 

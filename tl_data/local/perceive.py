@@ -4,9 +4,9 @@
         later = perceiver.start("https://example.com/tour.mp4")     # begins the download
         perceiver.finish(later).segments                            # the vectors
 
-Downloads, limits, worker processes, models and vectors are those of the engine, so the results are equal. A
-worker of the engine has a process for pictures and one for sound. Here a single process with one thread does
-both, because a cluster divides its cores among executors.
+Downloads, models and vectors are those of the engine, and limits those of its profile `lenient`, so the
+results are equal. A worker of the engine has a process for pictures and one for sound. Here a single process
+with one thread does both, because a cluster divides its cores among executors.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Perceived:
 
 
 class Perceiver:
-    """One worker process, which loads the models once. Use it from one thread.
+    """One worker process, which loads the models once. Call its methods from one thread only.
 
     Raises:
         SettingsError: a setting of a model, such as TL_LOCAL_CLIP, is wrong.

@@ -28,7 +28,7 @@ class Profile:
     video_id: bool = True  # /analyze accepts the id of an indexed video
     video_object: bool = True  # /analyze accepts {"type": "url" | "asset_id" | "base64_string"}
     gone: tuple[str, ...] = ()  # paths that answer with 410
-    missing: tuple[str, ...] = ()  # prefixes of paths that answer with 404
+    missing: tuple[str, ...] = ()  # prefixes of paths that answer with 404; * stands for an id
     index_models: tuple[str, ...] = ()
     embed_models: tuple[str, ...] = ()
     embed_v2_models: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Profile:
     asset_of_video: bool = True  # a video has an asset_id
     inherits: bool = True  # an indexed asset initially has the metadata of its asset
     streams_indexed_assets: bool = True  # make a stream unless the request says otherwise
-    ready_at_once: bool = True  # small assets are ready in the response that creates them
+    ready_at_once: bool = True  # the response that creates an asset waits until it is ready, at most 30 s
     whole_seconds: bool = False  # times of analysis tasks and page tokens have no fraction
     plain_hashtags: bool = False  # hashtags have no leading #
     plain_video_times: bool = False  # created_at in whole seconds; updated_at is null before the first update

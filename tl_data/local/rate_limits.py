@@ -1,9 +1,10 @@
 """Rate limits: those of a published plan, or any limits set while the engine runs. Off by default.
 
-Each limit is a window of time that begins with its first request. A request is refused if a limit of its
-category is exhausted. Minutes of video and tokens are added to the used amount as soon as they are known. The
-headers are those of the service before January 2026 (`X-Ratelimit-Limit` ...), after it
-(`X-Ratelimit-Request-Limit` ...), or both.
+Each limit allows an amount in a window of time, which begins with its first request. With the profile
+`today`, a limit refills continuously instead. A request is refused if a limit of its category is exhausted.
+Minutes of video and tokens are added to the used amount as soon as they are known. The headers are those of
+the service before January 2026 (`X-Ratelimit-Limit` ...), after it (`X-Ratelimit-Request-Limit` ...), or
+both.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ def _tier(
     """The limits of a plan since 2026.
 
     Args:
-        scale: multiple of the smallest plan's limits.
+        scale: multiple of the smallest plan's limits, for those without an argument of their own.
         analyze_day: requests per day.
         tokens_day: thousands of tokens per day.
         embed: requests per day and per minute.
         text: the same for embeddings of texts.
     """
+    # Minutes of video. Some limits of requests have the same numbers.
     day, hour = 3000.0 * scale, 600.0 * scale
     video = [("Duration", day, DAY), ("Duration", hour, HOUR)]
     return {
@@ -90,14 +92,14 @@ PLANS: dict[str, tuple[str, Table]] = {
 
 @dataclass
 class Limit:
-    """A limit on one dimension, with its current window."""
+    """A limit on one dimension, with its current window or its state of refilling."""
 
     dimension: str
     amount: float  # largest amount in a window
     seconds: float  # length of the window
-    used: float = 0.0  # amount used in the current window
-    until: float = 0.0  # end of the window, seconds since 1970
-    refills: bool = False  # whether it refills continuously, as today, and not at the end of the window
+    used: float = 0.0  # amount that is used and not refilled
+    until: float = 0.0  # end of the window, or the time at which all is refilled; seconds since 1970
+    refills: bool = False  # whether it refills continuously and not at the end of the window
     updated: float = 0.0  # time of the last refill, seconds since 1970
 
     def roll(self, now: float) -> None:
@@ -109,14 +111,14 @@ class Limit:
             self.used, self.until = 0.0, now + self.seconds
 
     def free_at(self, amount: float) -> float:
-        """The time at which `amount` is available again, in seconds since 1970."""
+        """The time at which `amount` is available, in seconds since 1970. A window frees all at its end."""
         if not self.refills:
             return self.until
         return self.updated + max(0.0, self.used + amount - self.amount) * self.seconds / self.amount
 
     @property
     def remaining(self) -> float:
-        """The amount that is left in the current window."""
+        """The amount that is left."""
         return max(0.0, self.amount - self.used)
 
     @property

@@ -32,7 +32,7 @@ class Stages:
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"
         self._workers = WorkerPool(config.workers, seconds=config.look_seconds, tiers=config.tiers)
-        # Containers are read in a separate process, because an analysis can take hours.
+        # Containers are read in a process of their own: an analysis can occupy a worker for hours.
         self._probers = WorkerPool(1, seconds=60.0)
         self.writer = configured_writer(config.tiers)
         self._tiers = config.tiers
@@ -97,7 +97,11 @@ class Stages:
         await self._with_library(lambda library: library.remove_index(index_id))
 
     async def evidence(self, video_id: str) -> Evidence:
-        """The evidence of a video."""
+        """The evidence of a video.
+
+        Raises:
+            KeyError: the library has no such video.
+        """
         return await self._with_library(lambda library: library.evidence(video_id))
 
     async def transcription(self, video_id: str) -> list[dict[str, Any]]:
@@ -179,7 +183,7 @@ class Stages:
         return await asyncio.to_thread(make)
 
     async def dimension(self) -> int:
-        """The length of every vector."""
+        """The length of a vector of the engine, before `search/dimensions.py` resizes it for a model."""
 
         def count() -> int:
             from tl_data.local.perception.vision.image_encoder import configured_encoder

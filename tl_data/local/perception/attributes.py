@@ -99,7 +99,7 @@ def color_names(clip: Clip) -> dict[str, float]:
 
 
 def counts(clip: Clip) -> dict[str, int]:
-    """The number of recognised objects by name."""
+    """The number of people and faces of a clip, by `person` and `face`; see `Clip.objects`."""
     counts_by_name: dict[str, int] = {}
     for name, _ in clip.objects:
         counts_by_name[name.lower()] = counts_by_name.get(name.lower(), 0) + 1
@@ -162,9 +162,9 @@ def _add_picture_traits(clip: Clip, traits: dict[str, float]) -> None:
         traits["dark"] = 0.8 + 0.2 * (DARK - clip.brightness) / DARK
     if clip.cut:
         traits["cut"] = 1.0
-    for name, sure in clip.objects:
+    for name, score in clip.objects:
         if name in ("face", "person"):
-            traits[name] = max(traits.get(name, 0.0), min(1.0, 0.5 + 0.5 * sure))
+            traits[name] = max(traits.get(name, 0.0), min(1.0, 0.5 + 0.5 * score))
     if clip.face_height and "face" in traits:  # a query for a face ranks large faces first
         traits["face"] *= min(1.0, max(0.6, clip.face_height / LARGE_FACE))
     number_of = counts(clip)
@@ -182,7 +182,7 @@ def _add_picture_traits(clip: Clip, traits: dict[str, float]) -> None:
 class Words:
     """The words of a clip by kind of evidence. A field is "" if there is no such evidence."""
 
-    seen: str  # colours, places, motion, camera, light, faces
+    seen: str  # objects, people, colours, places, motion, camera, light
     shown: str  # text on screen
     sound: str  # class and level of the sound
     said: str  # speech

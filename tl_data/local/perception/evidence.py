@@ -109,11 +109,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of one shot, 2 to 10 s long, with its measurements."""
+    """A part of a video, usually of one shot and 2 to 10 s long, with its measurements."""
 
     start_sec: float
     end_sec: float
-    keyframe: str  # file name of a JPEG in the video's folder
+    keyframe: str  # file name of a JPEG in the video's folder; "" in a file without pictures
     colors: tuple[tuple[str, float], ...] = ()  # common name, share of the picture 0..1, largest first
     regions: tuple[tuple[str, str], ...] = ()  # (place, colour name): ("left", "red")
     objects: tuple[tuple[str, float], ...] = ()  # people and faces with confidences: ("face", 0.9)
@@ -122,8 +122,8 @@ class Clip:
     motion: float = 0.0  # mean optical flow, picture widths per second
     direction: str | None = None  # direction of the moving object: "left", "right", "up", "down"
     camera: str = "static"  # static, pan left, pan right, tilt up, tilt down, zoom in, zoom out, shaky
-    cut: bool = False  # whether the clip begins at a cut, not at a split of a long shot
-    sound: str = "silence"  # speech, music, noise, silence
+    cut: bool = False  # whether the clip begins at a cut or the start, not at a split of a long shot
+    sound: str = "silence"  # speech, music, noise, silence; "" if music could not be recognised
     loudness: float = -99.0  # dBFS
     image_descriptor: tuple[float, ...] = ()  # describes the keyframe, for image queries and near-duplicates
     sound_descriptor: tuple[float, ...] = ()  # describes the sound; part of the clip's audio vector

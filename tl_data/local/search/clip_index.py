@@ -153,7 +153,7 @@ class ClipIndex:
         return np.asarray(self._traits.data[number, rows], np.float32) / np.float32(255)
 
     def descriptor_cosines(self, vector: Floats, count: int) -> Floats | None:
-        """The cosine of each clip's image descriptor and a unit vector; None if their sizes differ."""
+        """The cosine of each clip's image descriptor and a unit vector; None without vectors of its size."""
         return self._descriptors.cosines(vector, count)
 
     def encoder_cosines(self, vector: Floats, count: int) -> Floats | None:

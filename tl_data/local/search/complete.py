@@ -24,6 +24,8 @@ def rank_all_clips(
 ) -> list[Hit]:
     """The hits, followed by the other clips of the videos by similarity, ranked consecutively.
 
+    At most `query.limit` clips are returned in all.
+
     Args:
         hits: the hits of the query, best first.
         video_ids: the searched videos.

@@ -24,7 +24,7 @@ from tl_data.local.search.vectors import Floats
 # scores of small probabilities only order what would otherwise not be found.
 _FROM = (0.0, 0.005, 0.05, 0.2, 0.4, 0.7, 1.0)
 _TO = (0.0, 0.01, 0.1, 0.3, 0.5, 0.75, 0.95)
-_UNRELATED = 0.3  # the largest cosine of unrelated words
+_UNRELATED = 0.3  # a class whose name has a smaller cosine does not count as similar
 _SIMILAR = 1.2  # factor of the score of a similar class: (cosine - _UNRELATED) * sqrt(probability)
 _SIMILAR_MOST = 0.44  # the largest such score: below `medium`, because similarity is only an indication
 _NEAREST = 12  # the number of similar classes whose scores are added

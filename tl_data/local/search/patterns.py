@@ -28,7 +28,7 @@ EMPTY = word_set(
     whose why will with within without would you your visible seen appear appears appearing happens
     happening gets got go goes s t re ve ll d m"""
 )
-#: Generic nouns. In a query that also names a trait ("red box"), only the trait is searched.
+#: Generic nouns. They are not searched if the query also names a trait ("red box") or has another word.
 GENERIC = word_set(
     """object objects thing things shape shapes figure figures item items element elements ball balls circle
     circles disc disk dot square squares box boxes block blocks rectangle rectangles bar bars triangle

@@ -30,7 +30,7 @@ class Query:
     adjust_confidence_level: float = 0.5  # 0 (lax) to 1 (strict)
     video_ids: frozenset[str] | None = None  # the videos to search; None means all
     ways: tuple[str, ...] = ("lexical", "semantic")
-    limit: int = 300
+    limit: int = 300  # the largest number of hits
 
 
 @dataclass(frozen=True)

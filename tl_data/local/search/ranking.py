@@ -32,7 +32,7 @@ EVIDENCE_KINDS = {
     "transcription": ("said",),
 }
 
-#: Kind of line -> kinds of evidence. Only speech has alternative readings ("maybe").
+#: Kind of line -> kinds of evidence. Alternative readings ("maybe") count as speech, also of screen text.
 _EXPLAINS = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named": ("seen",)}
 
 _OTHER_KIND = 0.75  # weight of evidence of another kind than the query names: "the title" for a spoken word
@@ -96,6 +96,9 @@ class Ranker:
     Args:
         texts: returns the texts of clips by their ids.
         both: whether each option must explain a part of the query (the operator "and").
+        lexical, semantic: see `term_scores`; `lexical` also compares traits.
+        pictures: the encoder score of the picture of each row, if an encoder is used.
+        labels: the scores of the objects of each row, if any object was recognised.
     """
 
     def __init__(

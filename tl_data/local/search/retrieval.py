@@ -1,4 +1,4 @@
-"""Finds the candidates of a query: clips that match by traits, words, word vectors or the image encoder."""
+"""Finds the candidates of a query: clips that match by traits, objects, words, vectors or image encoder."""
 
 from __future__ import annotations
 

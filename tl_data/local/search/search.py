@@ -1,9 +1,10 @@
 """Searches an index (`find`), or a single video without an index (`moments`). Hits are sorted by score.
 
-Candidates come from three sources: measured traits, full-text search (BM25 with stems), and nearest vectors.
-Each candidate is then scored part by part (ranking.py). Its score is the share of the query that its evidence
-explains: by a trait, by a word on screen or in speech, or by a word of similar spelling or meaning. It is
-no similarity, so a query about things that are missing in the evidence scores below `medium`.
+Candidates come from measured traits, recognised objects, full-text search (BM25 with stems), nearest word
+vectors and the image encoder (retrieval.py). Each candidate is then scored part by part (ranking.py). Its
+score is the share of the query that its evidence explains: by a trait, by an object, by a word on screen or
+in speech, or by a word of similar spelling or meaning. It is no similarity, so a query about things that are
+missing in the evidence scores below `medium`.
 
 Objects are recognised, but actions are not: "a dog running" finds dogs. With an image-text encoder
 (image_encoder.py) the score of the clip's picture explains parts of the query that name no trait.

@@ -2,8 +2,9 @@
 
 A word of the query is explained by itself, also with recognition errors, or by meaning. The score by meaning
 is the mean of two cosines: with the nearest word of the line, and with the line as a whole. So a vaguely
-similar word scores low in a sentence about something else. A word also scores less if the clip contains few
-other words of the query, because a single one of three may occur by chance.
+similar word scores low in a sentence about something else. For a word that names a trait, only the first
+cosine is used. A word also scores less if the clip contains few other words of the query, because a single
+one of three may occur by chance.
 
 A search scores hundreds of candidates with thousands of words, most without a match, so each must be cheap.
 """

@@ -34,7 +34,8 @@ MODES = ("general", "time_based_metadata")
 SEGMENTS = "time_based_metadata"
 MAX_IMAGES, MAX_REFERENCES = 20, 4
 SLACK_SEC = 0.05  # tolerance, because containers round the length of a video
-#: Input tokens that the service counts for a video, from two recorded responses (8 s: 4406, 5.03 s: 4141).
+#: Input tokens that the service counts for a video: a fixed number, and a number per second. They are
+#: estimated from two recorded responses (8 s: 4406, 5.03 s: 4141).
 VIDEO_TOKENS, VIDEO_TOKENS_PER_SEC = 3693, 89.25
 
 Route = Literal["sync", "task"]

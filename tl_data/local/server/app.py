@@ -48,7 +48,8 @@ from tl_data.view.playground import playground_routes
 
 log = logging.getLogger("tl_data.local")
 
-#: With `nested_errors` in the profile, error bodies of these paths are {"error": {...}}.
+#: With `nested_errors` in the profile, error bodies of paths with these prefixes are {"error": {...}}, and
+#: also the body of a 413 of /embed-v2.
 NESTED_ERROR_PATHS = ("/analyze/tasks", "/analyze/batches", "/embed-v2/tasks/")
 OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
@@ -75,6 +76,7 @@ def make_app(config: Config) -> Starlette:
 
     Raises:
         APIProblem: the fault file or the plan is invalid.
+        OSError, sqlite3.Error: the folder of the engine cannot be used.
     """
     config.home.mkdir(parents=True, exist_ok=True)
     faults, rates = Faults(config.faults), RateLimits(config.plan, refills=config.profile.refilling_limits)

@@ -58,7 +58,11 @@ class SignedUrls:
         self._secret = key_file.read_text(encoding="ascii").encode()
 
     def url_for(self, base_url: str, video_id: str, folder: str, name: str) -> str:
-        """Create the URL of one file of a video. It stays the same for an hour, so browsers can cache it."""
+        """Create the URL of one file. It stays the same for an hour, so browsers can cache it.
+
+        Args:
+            video_id: the id of the video, or of the multipart upload.
+        """
         expires = (int(time.time()) // 3600 + 1) * 3600 + URL_LIFETIME_SEC
         ticket = f"{expires}-{self._sign(video_id, expires)}"
         return f"{base_url.rstrip('/')}{MEDIA}/{ticket}/{video_id}/{folder}/{name}"

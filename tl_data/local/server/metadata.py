@@ -1,4 +1,8 @@
-"""Validation of user metadata and of search filters. Both are JSON objects of texts, numbers and booleans."""
+"""Validation of user metadata and of search filters.
+
+User metadata is a JSON object of texts, numbers, booleans and lists of texts. A search filter is a JSON
+object of texts, numbers, booleans and ranges, and may have a list of video ids.
+"""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class ResponseMiddleware:
                 extra = [(b"x-trace-id", trace.encode())]
                 if message["status"] < 400 or self._profile.version_on_refusals:
                     extra.append((b"x-api-version", API_VERSION.encode()))
-                if self._profile.strict:
+                if self._profile.strict:  # as in the responses of the service
                     extra.append((b"tl-report", b"backend"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)

@@ -106,7 +106,11 @@ async def load_reference(engine: Engine, reference: Reference, parameter: str) -
 async def describe_mentions(
     engine: Engine, text: str, references: Sequence[Reference], parameter: str
 ) -> str:
-    """Replace each `<@name>` in a prompt by a description of its picture, in the words used for clips."""
+    """Replace each `<@name>` in a prompt by a description of its picture, in the words used for clips.
+
+    Raises:
+        APIProblem: a picture cannot be loaded or read.
+    """
     from tl_data.local.perception.attributes import visual_words
     from tl_data.local.search.embeddings import measured_image
 

@@ -26,7 +26,7 @@ from tl_data.local.tasks.inline_video import within_window
 from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 
 MAX_DEFINITIONS, MAX_REFERENCES, MAX_ENUM = 20, 4, 100
-SHORTEST_SEC = 2.0
+SHORTEST_SEC = 2.0  # default of `min_segment_duration`, and the smallest length that a request may set
 SCALARS = ("string", "boolean", "number", "integer")
 TYPES = (*SCALARS, "array", "timestamp", "time_array")
 RESERVED = ("start_time", "end_time", "metadata")
@@ -203,8 +203,9 @@ async def write_segments(
 ) -> tuple[GeneratedText, bool]:
     """Write the segments as JSON text. The second value is whether the text exceeds the token limit.
 
-    Each definition has its own segments: the chapters of the video if its description asks for parts, else
-    the time ranges that match the description. The fields are written from the evidence of the segment.
+    Each definition has its own segments: the time ranges in the request, if it has some; else the chapters of
+    the video, if its description asks for parts; else the parts of the video that match the description. The
+    fields are written from the evidence of the segment.
     """
     writer, segments = engine.stages.writer, dict[str, list[Json]]()
     input_tokens = output_tokens = 0

@@ -86,7 +86,15 @@ class Bill:
         input_tokens: int = 0,
         output_tokens: int = 0,
     ) -> None:
-        """Add a call. `seconds` is the billed length, which may be a multiple of the length of the video."""
+        """Add the usage of `calls` calls.
+
+        Args:
+            operation: one of `OPERATIONS`.
+            seconds: the billed length, which may be a multiple of the length of the video.
+
+        Raises:
+            ValueError: unknown operation.
+        """
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}")
         amounts = (round(seconds * 1_000_000), calls, input_tokens, output_tokens)

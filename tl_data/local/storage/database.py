@@ -342,6 +342,7 @@ def _metadata_condition(condition: Where) -> tuple[str, list[Any]]:
         tests.append("(each.type = 'text' AND each.value = ?)")
         values.append(value)
         tests.append("each.type = ?")
+        # The types of JSON booleans are `true` and `false`. No value has the type `never`.
         values.append(value.lower() if value.lower() in ("true", "false") else "never")
         number = _number(value)
         if number is not None:

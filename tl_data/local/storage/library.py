@@ -170,7 +170,8 @@ def load(db: sqlite3.Connection, index_no: int, current: str, encoder: str) -> C
     return index
 
 
-#: The format of the packed columns. If the file has another value, the columns are rebuilt from the evidence.
+#: The format of the packed columns. Columns of a video with another format are rebuilt from its evidence when
+#: its index is loaded. The name of the active encoder is appended.
 _FORM = f"tl-local-2 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
 _CACHED = 256  # the number of videos whose decoded evidence stays in memory
 

@@ -34,7 +34,8 @@ MIN_RATE, RATE_SEC = 4 << 10, 30.0
 #: The error code of a URL that cannot be downloaded.
 UNREACHABLE = "video_url_not_accessible"
 AGENT = "tl-local-1"
-#: Metadata services of clouds, which issue credentials; refused even if private addresses are allowed.
+#: Link-local addresses and the metadata services of clouds, which issue credentials. They are refused even if
+#: private addresses are allowed.
 METADATA = tuple(
     ipaddress.ip_network(net)
     for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
@@ -138,7 +139,7 @@ def check_url(url: str, config: Config) -> str:
     if len(url) > MAX_URL:
         raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
     try:
-        # Parsed by the client's library, which also accepts digits and dots of other scripts in an address.
+        # yarl parses the host as aiohttp does, which also accepts digits and dots of other scripts.
         host = ipaddress.ip_address(yarl.URL(url).host or "")
     except ValueError:
         return url
@@ -153,7 +154,7 @@ async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: 
     Args:
         limit: maximum size in bytes.
         seconds: maximum time.
-        what: `video`, `image` or `audio`, for messages and error codes.
+        what: `video`, `image`, `audio` or `file`, for messages and error codes.
 
     Raises:
         MediaProblem: the URL is not allowed or unreachable, or the file is empty, too large, too slow or a

@@ -1,7 +1,8 @@
 """Handlers of the queue: each performs the step from one state of an asset, a task or a video to the next.
 
-The video and the state `ready` are written in one transaction, after all files of the video are on disk. A
-process that dies leaves no half-written video in a listing, and the next process repeats the step.
+The video and the state `ready` are written in one transaction, after the keyframes and the evidence are on
+disk. The stream follows later. A process that dies leaves no half-written video in a listing, and the next
+process repeats the step.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class HeldByFault(Exception):
 
 
 class TaskHandlers:
-    """The handlers. Each may raise `MediaProblem` and `HeldByFault`."""
+    """The handlers. Each may raise `MediaProblem`, `HeldByFault` and `StorageFull`."""
 
     def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config

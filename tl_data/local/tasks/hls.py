@@ -86,20 +86,24 @@ def write_stream(source: Path, folder: Path) -> None:
             },
         ) as stream_file,
     ):
-        lanes: dict[int, _Copy | _Encode] = {}
+        writers: dict[int, _Copy | _Encode] = {}
         if video := _decodable(source_file.streams.video):
             turns = _turns(source_file, video)
-            plays = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
-            lanes[video.index] = (
-                _Copy(stream_file, video) if plays and not turns else _EncodeVideo(stream_file, video, turns)
+            is_playable = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
+            writers[video.index] = (
+                _Copy(stream_file, video)
+                if is_playable and not turns
+                else _EncodeVideo(stream_file, video, turns)
             )
         if audio := _decodable(source_file.streams.audio):
-            plays = audio.codec_context.name == "aac"
-            lanes[audio.index] = _Copy(stream_file, audio) if plays else _EncodeAudio(stream_file, audio)
-        for packet in source_file.demux([source_file.streams[index] for index in lanes]):
-            lanes[packet.stream.index].feed(packet)
-        for lane in lanes.values():
-            lane.end()
+            is_playable = audio.codec_context.name == "aac"
+            writers[audio.index] = (
+                _Copy(stream_file, audio) if is_playable else _EncodeAudio(stream_file, audio)
+            )
+        for packet in source_file.demux([source_file.streams[index] for index in writers]):
+            writers[packet.stream.index].feed(packet)
+        for writer in writers.values():
+            writer.end()
 
 
 def _decodable(streams: Any) -> Any:

@@ -28,7 +28,7 @@ from tl_data.local.text.writer import WriterInput
 KINDS = ("url", "base64_string", "asset_id")
 CACHED = 64  # maximum number of cached videos
 DOWNLOAD_SECONDS = 300.0
-CONCURRENCY = 2  # videos that are analyzed concurrently, in addition to those of the queue
+CONCURRENCY = 2  # videos that are fetched and analyzed concurrently; the queue uses the same workers
 
 
 class InlineVideos:
@@ -139,7 +139,11 @@ def check_video_source(video: Any) -> dict[str, Any]:
 
 
 def within_window(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
-    """The evidence between `start` and `end` seconds of a video. Times stay relative to the whole video."""
+    """The evidence between `start` and `end` seconds of a video. Times stay relative to the whole video.
+
+    Raises:
+        APIProblem: parameter_invalid. The range is empty or begins after the end of the video.
+    """
     if start is None and end is None:
         return evidence
     begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end

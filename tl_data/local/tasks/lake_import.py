@@ -110,11 +110,11 @@ def _evidence(folder: str, row: Row) -> Evidence:
 
 def _index(folder: str, config: Config, store: Store) -> str:
     """The id of the index of a lake; it is created at first use."""
-    place = folder if "://" in folder else str(Path(folder).absolute())
-    index_id = hashlib.sha256(f"lake {place.rstrip('/')}".encode()).hexdigest()[:24]
+    location = folder if "://" in folder else str(Path(folder).absolute())
+    index_id = hashlib.sha256(f"lake {location.rstrip('/')}".encode()).hexdigest()[:24]
     if store.get("indexes", index_id) is None:
         names = {row["index_name"] for row in store.rows("indexes", columns=["index_name"])}
-        name = place.rstrip("/").rpartition("/")[2][:40] or "lake"
+        name = location.rstrip("/").rpartition("/")[2][:40] or "lake"
         name = name if name not in names else f"{name}-{index_id[:8]}"
         profile, tiers = config.profile, config.tiers
         search = tiers.search_model if not profile.index_models else _first(profile.index_models, "marengo")

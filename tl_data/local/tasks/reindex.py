@@ -2,8 +2,9 @@
 
 If the image encoder has changed, it is rerun on the keyframes. If the speech model has changed, it is rerun
 on the sound, which comes from the stored stream or file, or from the URL of the video. The rest of the
-evidence is kept. Evidence in an earlier format (`evidence.FORM`) is rebuilt from the file. Until a video
-is reindexed, searches still find it, but requests for its vectors are refused.
+evidence is kept. If the object models have changed, or the evidence has an earlier format (`evidence.FORM`),
+all of it is rebuilt from that file. Until a video is reindexed, searches still find it, but requests for its
+vectors are refused.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
 
 
 def model_mismatch(row: Row, tiers: Tiers) -> APIProblem:
-    """The error 409 for a request for vectors of a video that another model analyzed."""
+    """409 for a request for the vectors of a video that another model analyzed."""
     return APIProblem(
         409,
         "video_looked_at_by_other_model",

@@ -41,7 +41,7 @@ class Fact:
     end_sec: float
     kind: str  # shown, said, seen or heard
     text: str
-    weight: float  # 0 to 1: how much the fact tells about the video
+    weight: float  # 0 to 1: how informative the fact is
     quote: str = ""  # the words shown or said
     confidence: float | None = None  # the confidence of the least certain part, 0 to 1; None if unknown
     things: bool = False  # whether the fact names people or objects rather than colours or motion

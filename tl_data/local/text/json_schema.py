@@ -24,7 +24,7 @@ _KEYWORDS = BOUNDS | {
     "$schema", "$id", "$comment",
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
-#: Keywords that are accepted and have no effect.
+#: Annotations, which restrict no value. Messages about supported keywords do not list them.
 _SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})
 DEEPEST = 24  # the largest number of levels of a schema, and of a value
 MOST_VALUES = 10_000  # the largest number of values of one answer, including those of rejected branches

@@ -6,7 +6,7 @@
 - `Chat` is the client. The operator sets the URL, and no request can change it. Redirects are not followed,
   so that the key reaches no other host. Error messages never contain the key.
 - `ReasoningFilter` removes one leading `<think>...</think>` block, which reasoning models write. A later
-  or unclosed block is part of the answer.
+  block is part of the answer. So is an unclosed one, unless the token limit cut the text off inside it.
 """
 
 from __future__ import annotations

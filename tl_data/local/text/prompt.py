@@ -72,8 +72,8 @@ def _clip_without(clip: Clip, kinds: frozenset[str]) -> Clip:
     if "colors" in kinds:
         clip = replace(clip, colors=(), regions=(), confidences=replace(clip.confidences, colors=None))
     if "motion" in kinds:
-        sure = replace(clip.confidences, motion=None, direction=None, camera=None)
-        clip = replace(clip, motion=0.0, direction=None, camera="", confidences=sure)
+        without_motion = replace(clip.confidences, motion=None, direction=None, camera=None)
+        clip = replace(clip, motion=0.0, direction=None, camera="", confidences=without_motion)
     if "sound" in kinds:
         clip = replace(
             clip, sound="silence", sound_descriptor=(), confidences=replace(clip.confidences, sound=None)

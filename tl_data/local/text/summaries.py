@@ -90,7 +90,7 @@ def _describe_chapter(chapter: Chapter) -> str:
     """Describe a chapter in one or two sentences: its time, quotes, then what is visible."""
     best_of_kind: dict[str, Fact] = {}
     for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
-        # One fact of each kind: a quote and a picture tell more than two quotes.
+        # One fact of each kind: a quote and a picture are more informative than two quotes.
         best_of_kind.setdefault(fact.kind, fact)
     start, end = chapter.start_sec, chapter.end_sec
     named_facts = [best_of_kind[kind] for kind in ("shown", "said") if kind in best_of_kind]
@@ -208,7 +208,10 @@ def analysis_problems(evidence: Evidence) -> str:
 
 
 def gist(evidence: Evidence, limit: int = 5) -> dict[str, Any]:
-    """`title`, `topics` and `hashtags`. Topics come from text and speech, or else from what is visible."""
+    """`title`, `topics` and `hashtags`.
+
+    Topics are words of text and speech and names of objects, or else people, motion and music.
+    """
     topics = topics_of(evidence, limit) or _visible_topics(evidence, limit)
     tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
     return {

@@ -27,7 +27,7 @@ def measure(second: Samples, voiced: float, music: float = 0.0) -> npt.NDArray[n
 
     Args:
         voiced: share of the second's frames that have a voice.
-        music: probability of music or singing, 0 to 1.
+        music: probability of music, 0 to 1, or `UNKNOWN`.
     """
     wave = second.astype(np.float32) / 32768
     power = float(np.mean(wave * wave)) if wave.size else 0.0

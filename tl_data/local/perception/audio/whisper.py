@@ -93,7 +93,7 @@ class Windows:
                 _language(model, wave) if multilingual else ("en", 1.0)
             )
             # Each window is transcribed without its predecessor, which may have another speaker or language.
-            # Decoding is greedy, so that the same sound gives the same words.
+            # With the temperature 0, the same sound gives the same words.
             segments, _ = model.transcribe(
                 wave,
                 language=language,

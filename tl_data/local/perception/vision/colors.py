@@ -54,7 +54,7 @@ _MIN_CLEAR_RATIO = 1.25  # smallest ratio of the distances to the second nearest
 _MIN_SHARE = 0.004  # smallest share of the picture at which a colour is named
 
 #: Shares of each colour: a row per place, with the whole picture last; a column per name.
-Counts = npt.NDArray[np.float32]
+Shares = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Tones:
     pixels whose nearest name is certain; shades of one colour count as one name.
     """
 
-    shares: Counts
+    shares: Shares
     brightness: float
     contrast: float
     clear: float

@@ -1,8 +1,8 @@
 """Selects the objects and people that texts may name.
 
 Search uses every label to rank clips. Texts name only what was almost always correct in tests on arbitrary
-clips: people with a score of at least 0.5, detections that the classifier confirms, and the most specific
-concept whose summed probability over the clip is at least 0.5.
+clips: people with a score of at least 0.5, detections that the classifier confirms and that are in at least
+half of the frames, and the most specific concept whose summed probability over the clip is at least 0.5.
 """
 
 from __future__ import annotations

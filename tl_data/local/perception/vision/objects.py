@@ -1,9 +1,10 @@
 """Recognises objects and people: classifier EfficientNet-Lite3, detector SSD-MobileNetV2, pose by MoveNet.
 
-Three models analyze each sampled frame. The classifier gives the probabilities of 1,000 classes, for the
-whole picture or, if it is wide, for three square crops. The detector gives boxes of 80 classes, with high
-confidence even for objects of other classes. Therefore a detection counts in full only if the classifier
-confirms it (`concepts.agrees`). A pose confirms a detected person.
+Three models and the face detector (faces.py) analyze each sampled frame. The classifier gives the
+probabilities of 1,000 classes, for the whole picture or, if it is wide or tall, for three square crops. The
+detector gives boxes of 80 classes, with high confidence even for objects of other classes. Therefore a
+detection counts in full only if the classifier confirms it (`concepts.agrees`). A pose or a face confirms a
+detected person.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ POSED, FACED = 0.25, 0.66
 PERSON, PERSON_POSED = 0.5, 0.25  # smallest score of a detected person: unconfirmed, and confirmed
 _MIN_SCORE = 0.2  # smallest score of a detection
 _MIN_PROBABILITY, _MAX_LABELS = 0.005, 40  # of the labels of a clip
-_MIN_WIDE = 1.25  # ratio of the sides from which three crops are classified
+_MIN_WIDE = 1.25  # ratio of the longer to the shorter side from which three crops are classified
 _SIDE = 280  # pixels per side of the classifier's input
 _SAME_OBJECT = 0.5  # two boxes with at least this intersection over union are one object
 

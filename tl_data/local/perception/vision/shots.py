@@ -35,7 +35,7 @@ _MIN_CORRELATION = 0.6  # of two pictures with the same content
 
 @dataclass(frozen=True)
 class Stretch:
-    """The start and the end of a clip in seconds, and whether it begins at a cut."""
+    """The start and the end of a clip in seconds, and whether it begins at a cut or at 0."""
 
     start: float
     end: float

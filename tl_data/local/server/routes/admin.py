@@ -78,7 +78,7 @@ async def tiers(request: Request) -> Response:
 
 
 async def reindex(request: Request) -> Response:
-    """GET, POST /_engine/reindex?index_id=: the videos that other models indexed. POST reindexes them."""
+    """GET, POST /_engine/reindex?index_id=: the videos of other models or versions. POST reindexes them."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
     if index_id:

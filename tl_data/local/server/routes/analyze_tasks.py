@@ -95,6 +95,7 @@ async def run_task(engine: Engine, row: Row) -> None:
 
     Raises:
         MediaProblem: the task has failed.
+        HeldByFault: an injected fault holds the task in its state.
     """
     engine.queue.handlers.apply_fault("analyze_tasks", row, row["status"])
     if row["status"] == "queued" and not engine.store.change_if(

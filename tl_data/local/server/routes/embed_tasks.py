@@ -35,7 +35,7 @@ def new_task(
     """The row of a new embedding task, without its source.
 
     Args:
-        length: seconds per clip; None for clips that end at scene cuts.
+        length: seconds per clip; None for clips that end at cuts.
         start, end: the time range to embed, in seconds; None for the whole video.
         outcome: the outcome that a fault injects.
     """

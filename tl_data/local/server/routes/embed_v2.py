@@ -50,7 +50,7 @@ IMAGE_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS = 258, 75, 5
 class VectorRequest:
     """The vectors requested for an audio or video.
 
-    `scopes` are names of the engine; `length` is seconds per clip, None for clips that end at scene cuts.
+    `scopes` are names of the engine; `length` is seconds per clip, None for clips that end at cuts.
     """
 
     options: list[str]
@@ -307,7 +307,10 @@ def _read_vector_request(engine: Engine, model: str, kind: str, input_json: Json
 
 
 def _clip_length(engine: Engine, model: str, kind: str, input_json: Json) -> float | None:
-    """The requested seconds per clip; None for clips that end at scene cuts."""
+    """The requested seconds per clip; None for clips that end at cuts.
+
+    `dynamic.min_duration_sec` is validated and has no effect: cuts alone determine the clips.
+    """
     segmentation, is_marengo_35 = _member(input_json, "segmentation"), model == MARENGO_35
     strict = engine.profile.strict
     if segmentation and strict and ("temporal" in segmentation) != is_marengo_35:

@@ -290,7 +290,11 @@ def remove_mentions(text: str) -> str | None:
 
 
 async def read_pictures(engine: Engine, entity: Row) -> list[bytes]:
-    """Read the pictures of an entity, except those that have been deleted."""
+    """Read the pictures of an entity, except those that have been deleted.
+
+    Raises:
+        APIProblem: all of them have been deleted.
+    """
 
     def read() -> list[bytes]:
         files = [engine.config.asset(asset_id) / "source" for asset_id in entity["asset_ids"]]

@@ -71,7 +71,7 @@ async def start(request: Request) -> Response:
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
-    async with engine.importing:  # held until the job is stored, so that a concurrent import finds it
+    async with engine.importing:  # held until the import is stored, so that a concurrent import finds it
         if any(row["ended_at"] is None for row in _find_imports(engine, integration)):
             raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
         response = await _import(engine, request, (integration, media), index, flags, metadata)
@@ -93,7 +93,7 @@ async def _import(
     integration, media = source
     statuses = {row["url"]: row["status"] for row in _find_tasks(engine, index["id"])}
     hashes = {row["sha256"] for row in engine.store.rows("videos", [Where("index_id", "=", index["id"])])}
-    job: Row = {
+    import_row: Row = {
         "id": new_id(), "integration_id": integration, "index_id": index["id"], "created_at": now(),
         "ended_at": None, "failed_files": [],
     }  # fmt: skip
@@ -112,7 +112,7 @@ async def _import(
                 if size
                 else "The file is empty."
             )
-            job["failed_files"].append({"filename": name, "error_message": text})
+            import_row["failed_files"].append({"filename": name, "error_message": text})
             continue
         if flags["incremental_import"] and await asyncio.to_thread(_digest, path) in hashes:
             continue
@@ -122,12 +122,12 @@ async def _import(
             url=path.as_uri(),
             filename=name,
             user_metadata=metadata,
-            import_id=job["id"],
+            import_id=import_row["id"],
             outcome=request.scope.get("tl.injected_outcome"),
         )
         videos.append({"video_id": row["video_id"], "filename": name})
-    engine.store.add("imports", job)
-    return {"videos": videos, "failed_files": job["failed_files"]}
+    engine.store.add("imports", import_row)
+    return {"videos": videos, "failed_files": import_row["failed_files"]}
 
 
 def _digest(path: Path) -> str:
@@ -152,14 +152,16 @@ def _find_tasks(engine: Engine, index_id: str, import_id: str | None = None) -> 
 
 def _find_imports(engine: Engine, integration: str) -> list[Row]:
     """Return the imports of an integration, oldest first. Marks those as ended whose tasks have all ended."""
-    jobs = engine.store.rows("imports", [Where("integration_id", "=", integration)], descending=False)
-    for job in jobs:
-        if job["ended_at"] is None:
-            tasks = _find_tasks(engine, job["index_id"], job["id"])
+    import_rows = engine.store.rows("imports", [Where("integration_id", "=", integration)], descending=False)
+    for import_row in import_rows:
+        if import_row["ended_at"] is None:
+            tasks = _find_tasks(engine, import_row["index_id"], import_row["id"])
             if not any(task["status"] in UNFINISHED for task in tasks):
-                job["ended_at"] = max([job["created_at"], *(task["updated_at"] for task in tasks)])
-                engine.store.change("imports", job["id"], ended_at=job["ended_at"])
-    return jobs
+                import_row["ended_at"] = max(
+                    [import_row["created_at"], *(task["updated_at"] for task in tasks)]
+                )
+                engine.store.change("imports", import_row["id"], ended_at=import_row["ended_at"])
+    return import_rows
 
 
 async def status(request: Request) -> Response:
@@ -192,23 +194,23 @@ async def logs(request: Request) -> Response:
     engine = engine_of(request)
     integration, _ = _find_integration(request, engine)
     data: list[dict[str, Any]] = []
-    for job in _find_imports(engine, integration):
-        tasks = _find_tasks(engine, job["index_id"], job["id"])
+    for import_row in _find_imports(engine, integration):
+        tasks = _find_tasks(engine, import_row["index_id"], import_row["id"])
         counts = dict.fromkeys(("ready", "validating", "queued", "pending", "indexing", "failed"), 0)
-        failed = list(job["failed_files"])
+        failed = list(import_row["failed_files"])
         for task in tasks:
             counts[task["status"]] += 1
             if task["status"] == "failed":
                 failed.append(
                     {"filename": task["filename"], "error_message": (task["error"] or {}).get("message", "")}
                 )
-        index = engine.store.get("indexes", job["index_id"])
+        index = engine.store.get("indexes", import_row["index_id"])
         data.append(
             {
-                "index_id": job["index_id"],
+                "index_id": import_row["index_id"],
                 "index_name": index["index_name"] if index else "",
-                "created_at": job["created_at"],
-                "ended_at": job["ended_at"],
+                "created_at": import_row["created_at"],
+                "ended_at": import_row["ended_at"],
                 "video_status": counts,
                 "failed_files": failed,
             }

@@ -34,7 +34,7 @@ TYPES = ("video", "audio", "image")
 CHUNK = 8 << 20  # bytes of each part except the last
 FIRST_URLS = 50  # URLs in the response to a new upload
 UPLOAD_LIFETIME_SEC = 24 * 3600.0
-URL_LIFETIME_SEC = 3600.0
+URL_LIFETIME_SEC = 3600.0  # as responses state it; a signed URL is accepted for longer, see context.py
 
 Json = dict[str, Any]
 

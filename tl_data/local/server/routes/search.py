@@ -78,6 +78,7 @@ async def create(request: Request) -> Response:
         entities = find_entities(engine, text) if text else []
         if entities:
             text = remove_mentions(text or "")
+        # A query that consists of mentions alone counts as one with a text: " ".
         images = await _read_images(
             engine, form, index["models"], options, transcription_options, text or (" " if entities else None)
         )
@@ -328,7 +329,10 @@ def _items_to_json(
 
 
 def to_single_precision(value: float) -> float | int:
-    """Round to single precision: 12.9 becomes 12.899999618530273. A whole number becomes an integer."""
+    """Round to single precision: 12.9 becomes 12.899999618530273. A whole number becomes an integer.
+
+    The times of hits have all digits; user metadata has the shortest decimal (`metadata.round_to_single`).
+    """
     near: float = struct.unpack("f", struct.pack("f", value))[0]
     return int(near) if near.is_integer() else near
 

@@ -154,7 +154,7 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
 def nested_metadata_filters(query: QueryParams) -> list[Where]:
     """Read filters for user metadata that stand in the parameter `user_metadata`, as the SDKs send them.
 
-    `user_metadata[camera]=7`, or `user_metadata={"camera": "7"}`.
+    `user_metadata[camera]=7`, or `user_metadata={'camera': '7'}`.
     """
     filters: list[Where] = []
     for key, value in query.multi_items():
@@ -171,7 +171,7 @@ def nested_metadata_filters(query: QueryParams) -> list[Where]:
 
 
 def _from_repr(text: str) -> list[Where]:
-    """Read the filters that an SDK sends as an object: JSON, or the repr of a Python dict."""
+    """Read the filters that an SDK sends as the repr of a Python dict, or as JSON without true and false."""
     try:
         metadata = parse_repr(text)
     except ValueError:
