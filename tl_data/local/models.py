@@ -90,10 +90,10 @@ class Tiers:
     @property
     def speech_model(self) -> str:
         """The name of the speech model; "" for none."""
-        if self.whisper:
-            return f"whisper-{name_with_fingerprint(self.whisper)}"
         if self.missing_speech_model:
             return ""
+        if self.whisper:
+            return f"whisper-{name_with_fingerprint(self.whisper)}"
         no_base = weights.problem(weights.WHISPER_BASE)
         return weights.WHISPER_TINY.name if no_base else weights.WHISPER_BASE.name
 
@@ -537,7 +537,7 @@ def token_limit(name: str) -> int:
 
 
 def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> str:
-    """Validate the name of an embedding model. By default, all models that the engine knows are valid.
+    """Validate the name of an embedding model. By default, the engine's own and `EMBED_MODELS` are valid.
 
     Raises:
         APIProblem: the model is unknown or withdrawn.

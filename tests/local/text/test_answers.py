@@ -19,6 +19,11 @@ DARK = Evidence(
         clip(5, 10, colors=(("beige", 0.7), ("brown", 0.2)), direction="left"),
     ),
 )
+ENGLISH = replace(
+    SALES,
+    speech=tuple(replace(span, language="en", language_confidence=0.95) for span in SALES.speech),
+    speech_model="whisper-base",
+)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,9 @@ DARK = Evidence(
         (SHAPES, "Is there a woman?", NONE, ""),
         (PLANT, "Is there a woman?", UNSURE, "face"),
         (SALES, "Is German spoken?", NONE, ""),
-        (replace(SALES, speech_model="whisper-tiny"), "Is German spoken?", NO, ""),
+        (replace(SALES, speech_model="whisper-tiny.en"), "Is German spoken?", NONE, ""),  # knows one language
+        (ENGLISH, "Is German spoken?", NO, ""),
+        (replace(SHAPES, speech_model="whisper-tiny.en"), "Is German spoken?", NO, ""),  # without speech
         (SALES, "Is there German text?", NO, ""),
         # That a word was said does not make it so.
         (PLANT, "Is there a fire?", WORDS, "In case of fire"),
@@ -57,6 +64,12 @@ def test_yes_and_no_need_conclusive_evidence(
     text = builtin.analyze(evidence, question)
     assert text.startswith(begins)
     assert expected in text
+
+
+def test_speech_of_a_recogniser_with_one_language_is_said_to_be_english() -> None:
+    question = "Which languages are spoken?"
+    assert "the only language" in builtin.analyze(replace(SALES, speech_model="whisper-tiny.en"), question)
+    assert "in English" in builtin.analyze(ENGLISH, question)
 
 
 def test_the_time_of_a_statement_covers_all_of_it() -> None:

@@ -165,12 +165,12 @@ def _decisive_traits(part: parser.Part) -> tuple[str, ...]:
 def _is_absent(evidence: Evidence, part: parser.Part) -> bool:
     """Whether missing evidence proves that a part of the question is absent.
 
-    Without Whisper the language of speech is unknown, so its absence cannot be concluded.
+    A recogniser with one language does not detect the language of speech, so that of the speech is unknown
+    and no language can be excluded.
     """
     traits = _decisive_traits(part)
-    return bool(traits) and (
-        bool(evidence.speech_model) or not any(trait.startswith("speech ") for trait in traits)
-    )
+    detects_language = bool(evidence.speech_model) and all(span.language for span in evidence.speech)
+    return bool(traits) and (detects_language or not any(trait.startswith("speech ") for trait in traits))
 
 
 def _decide(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
@@ -241,10 +241,8 @@ def _languages(evidence: Evidence, where: str) -> list[str]:
         names = [f"{name} ({clock_range(start, end)})" for name, start, end in stretches(spans)]
         if names:
             lines.append(f"{what} is in {join_names(names)}.")
-        elif spans and what == "The speech" and not evidence.speech_model:
-            lines.append(
-                "The speech was transcribed as English, the only language of the built-in recogniser."
-            )
+        elif spans and what == "The speech" and not any(span.language for span in spans):
+            lines.append("The speech was transcribed as English, the only language of its recogniser.")
         elif spans:
             lines.append(f"The language of {what.lower()} is uncertain.")
     return lines or [f"No text and no speech was recognised {where}."]

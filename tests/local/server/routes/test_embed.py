@@ -75,9 +75,15 @@ def test_several_things_in_one_call(api: API, files: OddServer, film: Path) -> N
 
 
 def test_a_short_video(api: API, film: Path) -> None:
-    answer = api.form("/embed", NEW, ("video_file", ("a.mp4", film.read_bytes())))
-    segments = answer.json()["video_embedding"]["segments"]
-    assert {segment["embedding_scope"] for segment in segments} == {"clip", "video"}
+    def billed() -> float:
+        return float(api.engine("GET", "/bill").json().get("embed_video", {}).get("video_us", 0))
+
+    before = billed()
+    offset = ("audio_start_offset_sec", "1")  # of sounds; a video is embedded and billed whole
+    answer = api.form("/embed", NEW, ("video_file", ("a.mp4", film.read_bytes())), offset)
+    video = answer.json()["video_embedding"]
+    assert {segment["embedding_scope"] for segment in video["segments"]} == {"clip", "video"}
+    assert billed() - before == pytest.approx(1e6 * video["metadata"]["duration"], abs=2000)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ async def create(request: Request) -> Response:
                     embedders[kind] = lambda url=url, upload=upload: _embed_image(engine, url, upload)  # type: ignore[misc]
                 else:
                     embedders[kind] = lambda kind=kind, url=url, upload=upload: _embed_media(  # type: ignore[misc]
-                        engine, name, kind, url, upload, start
+                        engine, name, kind, url, upload, start if kind == "audio" else 0.0
                     )
         if not embedders:
             raise APIProblem(
@@ -98,7 +98,7 @@ def _input_error(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
 
 
 class OffsetTooLarge(MediaProblem):
-    """The start offset is past the end of the sound."""
+    """The start offset is not before the end of the sound."""
 
 
 def _read_text(form: Form, model: str) -> str:
@@ -142,7 +142,7 @@ def _origin(url: str | None, upload: Upload | None) -> dict[str, str]:
 async def _embed_media(
     engine: Engine, model: str, kind: str, url: str | None, upload: Upload | None, start: float
 ) -> Block:
-    """Embed a sound or a short video. `start` is the offset in a sound, in seconds."""
+    """Embed a sound or a short video. `start` is the offset in a sound, in seconds; 0 for a video."""
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
