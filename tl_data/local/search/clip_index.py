@@ -211,7 +211,7 @@ class _Vectors:
 
 
 def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, str, str, str] | None:
-    """The row of a clip in the full-text table: shown, said, maybe, named, and the spans as JSON.
+    """The row of a clip in the full-text table: shown, said, maybe, named (see `Words`), and spans as JSON.
 
     Spans are [[kind, start, end, text, times], ...]. `times` is a flat list of the start and end of each
     word; it is absent if they are unknown. A clip without text gives None.

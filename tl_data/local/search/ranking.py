@@ -24,7 +24,8 @@ from tl_data.local.search.vectors import Floats, Rows
 
 TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see clip_index.text_row)
 
-#: Search option -> kinds of evidence.
+#: Search option -> kinds of evidence: what is `seen` in pictures, `shown` as text on screen, `heard` besides
+#: speech, and `said`.
 EVIDENCE_KINDS = {
     "visual": ("seen", "shown"),
     "audio": ("heard", "said"),

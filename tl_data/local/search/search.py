@@ -46,7 +46,8 @@ def find(
         object_models: the models for the images of the query, if any.
 
     Raises:
-        ValueError: an unknown option, operator or threshold, or a query without text and image.
+        ValueError: an unknown option, operator or threshold, a query without text and image, or an image that
+            cannot be decoded.
     """
     check(query)
     allowed = index.allowed(query.video_ids)

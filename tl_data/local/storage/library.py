@@ -2,8 +2,8 @@
 
 `add` and `remove` are single transactions in WAL mode: after a kill, a video is stored completely or not at
 all. The columns that a search scans are also kept in memory, in one `ClipIndex` per index, which the first
-search loads. `Library` is thread-safe; writers wait for one another. Videos that another process adds to the
-same file are found only after the library is opened again.
+search loads. After that, videos that another process adds to the same file are found only when the library is
+opened again. `Library` is thread-safe; writers wait for one another.
 
     Library(path).add(index_id, video_id, evidence, folder)
     library.search(Query(index_id, "a red box moving left"))

@@ -3,8 +3,8 @@
 If the image encoder has changed, it is rerun on the keyframes. If the speech model has changed, it is rerun
 on the sound, which comes from the stored stream or file, or from the URL of the video. The rest of the
 evidence is kept. If the object models have changed, or the evidence has an earlier format (`evidence.FORM`),
-all of it is rebuilt from that file. Until a video is reindexed, searches still find it, but requests for its
-vectors are refused.
+all of it is rebuilt from that file. Until a video is reindexed, searches still find it. If another model
+analyzed it, requests for its vectors are refused.
 """
 
 from __future__ import annotations
