@@ -34,7 +34,10 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: What a reader types before there is an environment, or what runs until it is ended; the makefile's, the
 #: installer's and the viewer's own tests are about these.
-OUTSIDE = ("make ", "pip install ", "export ", ". ", "tl-data view", "databricks ", "dagster ", "cp ")
+OUTSIDE = (
+    *("make ", "pip install ", "export ", ". ", "tl-data view", "databricks ", "dagster ", "cp "),
+    "tl-data models pull",  # asks a hub
+)
 
 
 def blocks(language: str, *pages: str) -> list[str]:

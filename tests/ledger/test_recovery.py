@@ -47,7 +47,7 @@ DRIPS = {"kind": "slow_body", "route": "/embed/tasks", "method": "POST", "count"
 
 @pytest.fixture(scope="module")
 def own_engine(start_engine: Callable[..., Engine]) -> Engine:
-    return start_engine("--allow-private", "--profile", "today")
+    return start_engine("--allow-private")
 
 
 @pytest.fixture

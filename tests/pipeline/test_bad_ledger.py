@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from tests.pipeline.test_interrupt import PROGRAM, consistent, tasks
+from tests.pipeline.conftest import indexings
+from tests.pipeline.test_interrupt import PROGRAM, consistent
 from tl_data import pipeline
 from tl_data.errors import LedgerError, NotFound
 from tl_data.lake.lake import Format, Lake
@@ -47,7 +48,7 @@ def test_damaged_records_cost_nothing(put: Put, make_job: MakeJob) -> None:
     shutil.rmtree(job.folder)
     again = pipeline.run(job)
     assert (again.status, again.submitted, again.failed, again.reused) == ("done", 0, 0, 3)
-    assert (consistent(job), tasks(job)) == (3, 3)
+    assert (consistent(job), indexings(job)) == (3, 3)
 
     # Records that are JSON, but not of an indexed video, fail their own rows alone.
     for done, result in zip(index_records(job, "done")[:2], (None, {"video_id": 5}), strict=True):
@@ -55,7 +56,7 @@ def test_damaged_records_cost_nothing(put: Put, make_job: MakeJob) -> None:
     shutil.rmtree(job.folder)
     edited = pipeline.run(job)
     assert (edited.submitted, edited.failed, edited.reused) == (0, 2, 1)
-    assert tasks(job) == 3
+    assert indexings(job) == 3
 
 
 def test_a_ledger_of_a_newer_version_stops_the_run(
@@ -74,7 +75,7 @@ def test_a_ledger_of_a_newer_version_stops_the_run(
     assert (stopped.status, stopped.submitted, stopped.exit_code) == ("stopped", 0, 3)
     assert "newer tl_data" in stopped.reason
     assert Lake(job.folder).read(ERRORS).num_rows == 0  # no fault of the videos
-    assert tasks(job) == 2
+    assert indexings(job) == 2
 
 
 def test_a_record_of_another_job_that_cannot_be_read_leaves_the_run_alone(
@@ -99,7 +100,7 @@ def test_deleted_rows_are_restored_without_paying(put: Put, make_job: MakeJob) -
     DeltaTable(f"{job.folder}/videos").delete(f"source_key = '{urls[1]}'")
     again = pipeline.run(job)
     assert (again.unchanged, again.reused, again.submitted, again.calls) == (1, 3, 0, 0)
-    assert (consistent(job), tasks(job)) == (3, 3)
+    assert (consistent(job), indexings(job)) == (3, 3)
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
@@ -144,7 +145,7 @@ def test_a_ledger_that_cannot_be_written_pays_nothing(put: Put, make_job: MakeJo
     assert f"the ledger cannot write {place}/" in said
     assert "no permission. Check the rights, or name another place with TL_LEDGER" in said
     with pytest.raises(NotFound):  # not even the index was made
-        tasks(job)
+        indexings(job)
     assert pipeline.run(job).submitted == 2  # in the folder beneath, which is writable
 
 
@@ -160,5 +161,5 @@ def test_tables_on_a_full_disk(put: Put, make_job: MakeJob, tmp_path: Path, kind
     assert "No space left" in said
     whole = pipeline.run(job)
     assert (whole.status, whole.failed, whole.paid_twice) == ("done", 0, 0)
-    assert (consistent(job), tasks(job)) == (3, 3)
+    assert (consistent(job), indexings(job)) == (3, 3)
     assert Lake(job.folder, job.format).read(VIDEOS).num_rows == 3

@@ -24,7 +24,8 @@ ARCHIVE = Path(__file__).parents[1] / "data" / "earlier_version.tar.xz"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("earlier")
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(made, filter="data")
+        # Python 3.11.3 and earlier have no filters.
+        archive.extractall(made, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return made
 
 

@@ -94,6 +94,14 @@ def spark(request: pytest.FixtureRequest, java: Java) -> Iterator[Any]:
     del os.environ["SPARK_CONNECT_MODE_ENABLED"]
 
 
+@pytest.fixture(scope="module")
+def classic(java: Java) -> Iterator[Java]:
+    """The classic session for the fixtures of a module, which are set up before `_mode`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SPARK_CONNECT_MODE_ENABLED", raising=False)
+        yield java
+
+
 @pytest.fixture(autouse=True)
 def _mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test of the classic session alone is no process of Connect, whichever tests ran before it."""

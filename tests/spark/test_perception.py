@@ -56,7 +56,9 @@ class Perceived:
 
 
 @pytest.fixture(scope="module")
-def perceived(java: Java, library: Library, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Perceived]:
+def perceived(
+    classic: Java, library: Library, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Perceived]:
     folder = tmp_path_factory.mktemp("films")
     for name in ("plant.mp4", "soup.mp4"):
         shutil.copyfile(library.image.with_name(name), folder / name)
@@ -68,7 +70,7 @@ def perceived(java: Java, library: Library, tmp_path_factory: pytest.TempPathFac
         rows += [("same", server.url("plant.mp4")), ("none", None), ("private", "http://169.254.169.254/x")]
         lake = Lake(str(tmp_path_factory.mktemp("perceived") / "lake"))
         made = Perceived(lake, folder, server.url, Report(""), rows)
-        made.report = made.again(java)
+        made.report = made.again(classic)
         yield made
 
 

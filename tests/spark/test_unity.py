@@ -33,11 +33,11 @@ def handler_of(body: str) -> Callable[[Iterator[Any]], Iterator[pd.Series]]:
 
 
 @pytest.fixture(scope="module")
-def unity(java: Java, library: Library) -> Any:
+def unity(classic: Java, library: Library) -> Any:
     """A session in which the printed functions are temporary ones."""
     from pyspark.sql.functions import pandas_udf
 
-    spark, script = java.spark, page()
+    spark, script = classic.spark, page()
     batches = BATCH.findall(script)
     for name, arguments, body in batches:
         assert arguments.count("`") // 2 > 5, arguments

@@ -305,7 +305,7 @@ EMBEDS = [
 ]  # fmt: skip
 
 ANY = [
-    no("GET /engines", "GET", "/engines", "does not exist", code="endpoint_not_exists", status=404),
+    no("GET /engines", "GET", "/engines", "no longer exists", code="endpoint_not_exists", status=404),
     no("PUT /search", "PUT", "/search", "not allowed", code="method_not_allowed", status=405),
     no("GET /indexes", "version 1.3", "is 1.2", code="api_upgrade_required", version="v1.2"),
     no("GET /indexes", "invalid or expired", code="api_key_invalid", status=401, engine="strict"),
