@@ -47,7 +47,7 @@ def blocks(language: str, *pages: str) -> list[str]:
 
 def environment(lake: Lake) -> dict[str, str]:
     """The environment of a reader of the README: the demo's engine, and `tl-data` on the path."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith("TL_")}
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("TL_", "SPARK_", "PYSPARK_"))}
     binaries = str(Path(sys.executable).parent)
     return own | {
         "PATH": binaries + os.pathsep + own["PATH"],
