@@ -78,6 +78,7 @@ def said_by(
 
 AIRFLOW_SCRIPT = """
 import asyncio, json, sys
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 sys.path.append(sys.argv[1] + "/plugins")
@@ -86,6 +87,7 @@ from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 bag = DagBag(dag_folder=sys.argv[1], safe_mode=False)
 nightly = bag.dags["nightly_catalog"]
+nightly.get_task("catalog").poll = timedelta(seconds=2)
 numbers = {}
 try:
     nightly.get_task("catalog").execute({})
