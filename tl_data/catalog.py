@@ -42,6 +42,16 @@ Pages = Callable[..., AsyncIterator[list[dict[str, Any]]]]
 T = TypeVar("T")
 
 
+#: The arguments of every UDF of Unity Catalog before those of the function: setting or option, and its type.
+UDF_SETTINGS = (
+    ("attempt", "BOOLEAN"),  # whether a failed row is an outcome with its error, as in the `try_` form
+    ("api_key", "STRING"),
+    ("base_url", "STRING"),
+    ("ledger", "STRING"),
+    ("budget", "DOUBLE"),
+)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One argument. If it is not `required`, it may be left out, and `default` is used."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from tl_data._version import __version__
-from tl_data.catalog import Function, Parameter, literal
+from tl_data.catalog import UDF_SETTINGS, Function, Parameter, literal
 from tl_data.functions import FUNCTIONS
-from tl_data.spark.unity import SETTINGS
 
 _HEAD = """\
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
@@ -49,7 +48,7 @@ def _setting(name: str, kind: str, value: str) -> str:
 
 def _functions(f: Function) -> str:
     """The UDF of a function, and the SQL functions that call it."""
-    settings = [f"`{name}` {kind}" for name, kind in SETTINGS]
+    settings = [f"`{name}` {kind}" for name, kind in UDF_SETTINGS]
     arguments = [f"`{p.name}` {_scalar(p.type)}" for p in f.parameters]
     declared = ", ".join(map(_declaration, f.parameters))
     comment = literal(f.doc)

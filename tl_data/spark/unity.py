@@ -15,22 +15,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pyarrow as pa
 
-from tl_data.catalog import Function
+from tl_data.catalog import UDF_SETTINGS, Function
 from tl_data.connection import Connection, connect
 from tl_data.functions import FUNCTIONS
 from tl_data.runtime.pool import outcome_row
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: The arguments of every UDF before those of the function: setting or option, and its type in SQL.
-SETTINGS = (
-    ("attempt", "BOOLEAN"),  # whether a failed row is an outcome with its error, as in the `try_` form
-    ("api_key", "STRING"),
-    ("base_url", "STRING"),
-    ("ledger", "STRING"),
-    ("budget", "DOUBLE"),
-)
 
 
 def answers(name: str, batches: Iterator[Sequence[pd.Series]]) -> Iterator[pd.Series]:
@@ -40,7 +31,8 @@ def answers(name: str, batches: Iterator[Sequence[pd.Series]]) -> Iterator[pd.Se
 
     Args:
         name: name in the catalog, such as filter.
-        batches: columns of the settings in `SETTINGS`, then of the function's arguments; lists as JSON text.
+        batches: columns of the settings in `catalog.UDF_SETTINGS`, then of the function's arguments; lists as
+            JSON text.
 
     Raises:
         RowFailed: a row failed, and `attempt` is false.
@@ -50,7 +42,7 @@ def answers(name: str, batches: Iterator[Sequence[pd.Series]]) -> Iterator[pd.Se
 
     function, statement = FUNCTIONS[name], f"unity/{uuid.uuid4().hex}"
     for columns in batches:
-        settings, arguments = columns[: len(SETTINGS)], columns[len(SETTINGS) :]
+        settings, arguments = columns[: len(UDF_SETTINGS)], columns[len(UDF_SETTINGS) :]
         rows = [
             {p.name: _value(p.type, value) for p, value in zip(function.parameters, values, strict=True)}
             for values in zip(*(column.tolist() for column in arguments), strict=True)
