@@ -167,7 +167,7 @@ SELECT tl_index_video('https://example.com/tour.mp4', index_id => 'demo');
 SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_transcript(video, index_id => NULL, unit => NULL)
--- What is said in a video, with times; with `unit => 'speaker'`, who says it.
+-- The spoken words of a video, with times; with `unit => 'speaker'`, also the speakers.
 --   gives rows of start_sec double, end_sec double, text text, speaker text
 --   video text: URL, path or id; a URL or path is indexed first, once.
 --   index_id text: name or id of the index; NULL is the session's index.

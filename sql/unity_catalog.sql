@@ -524,12 +524,12 @@ $$;
 
 CREATE OR REPLACE FUNCTION tl_transcript(`video` STRING, `index_id` STRING DEFAULT NULL, `unit` STRING DEFAULT NULL)
 RETURNS TABLE (`start_sec` DOUBLE, `end_sec` DOUBLE, `text` STRING, `speaker` STRING)
-COMMENT 'What is said in a video, with times; with `unit => ''speaker''`, who says it.'
+COMMENT 'The spoken words of a video, with times; with `unit => ''speaker''`, also the speakers.'
 RETURN SELECT inline(answer) FROM (SELECT from_json(_tl_transcript(false, tl_api_key(), tl_base_url(), tl_ledger(), tl_budget(), `video`, `index_id`, `unit`), 'STRUCT<`value`: ARRAY<STRUCT<`start_sec`: DOUBLE, `end_sec`: DOUBLE, `text`: STRING, `speaker`: STRING>>>').value AS answer);
 
 CREATE OR REPLACE FUNCTION try_tl_transcript(`video` STRING, `index_id` STRING DEFAULT NULL, `unit` STRING DEFAULT NULL)
 RETURNS STRUCT<`value`: ARRAY<STRUCT<`start_sec`: DOUBLE, `end_sec`: DOUBLE, `text`: STRING, `speaker`: STRING>>, `error`: STRUCT<`class`: STRING, `code`: STRING, `http_status`: BIGINT, `message`: STRING, `retryable`: BOOLEAN, `request_id`: STRING>, `usage`: STRUCT<`calls`: BIGINT, `video_minutes`: DOUBLE, `input_tokens`: BIGINT, `output_tokens`: BIGINT, `reused`: BIGINT>, `provenance`: STRUCT<`model`: STRING, `api_version`: STRING, `task_id`: STRING, `content_key`: STRING, `at`: TIMESTAMP>>
-COMMENT 'What is said in a video, with times; with `unit => ''speaker''`, who says it.'
+COMMENT 'The spoken words of a video, with times; with `unit => ''speaker''`, also the speakers.'
 RETURN from_json(_tl_transcript(true, tl_api_key(), tl_base_url(), tl_ledger(), tl_budget(), `video`, `index_id`, `unit`), 'STRUCT<`value`: ARRAY<STRUCT<`start_sec`: DOUBLE, `end_sec`: DOUBLE, `text`: STRING, `speaker`: STRING>>, `error`: STRUCT<`class`: STRING, `code`: STRING, `http_status`: BIGINT, `message`: STRING, `retryable`: BOOLEAN, `request_id`: STRING>, `usage`: STRUCT<`calls`: BIGINT, `video_minutes`: DOUBLE, `input_tokens`: BIGINT, `output_tokens`: BIGINT, `reused`: BIGINT>, `provenance`: STRUCT<`model`: STRING, `api_version`: STRING, `task_id`: STRING, `content_key`: STRING, `at`: TIMESTAMP>>');
 
 

@@ -183,7 +183,7 @@ OLD_NAMES = {
     "bulk_classify": "classify(video, labels) for each video",
     "classify_bulk": "classify(video, labels) for each video",
     "combined_search": "search with query_text and search_options",
-    "conversation": "transcription for what is said, audio for other sound",
+    "conversation": "transcription for spoken words, audio for other sound",
     "conversation_option": "transcription_options, with lexical or semantic",
     "disable_video_stream": "enable_video_stream, with the opposite value",
     "engine": "the models of an index: models",

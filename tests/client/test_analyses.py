@@ -99,7 +99,7 @@ def test_a_task_whose_answer_was_lost_is_found_by_its_key(
 def test_a_task_that_was_lost_for_a_day_is_found_behind_newer_ones(
     server: ReplayServer, connection: Connection
 ) -> None:
-    """No webhook tells of it: its answer was lost, nobody could look for it, and a day passes."""
+    """Its response was lost, no process looked for it, and a day passes. Webhooks are not used."""
     part, day = summary_part(), 86_400.0
     request = TextRequest(video(1), (part,))
     call = connection.session.analyses.call(part, video(1))

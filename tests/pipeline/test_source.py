@@ -1,4 +1,4 @@
-"""Sources: files, Delta, queries, folders; and what is said when they are not as expected."""
+"""Sources: files, Delta, queries, folders; and the errors when they are not as expected."""
 
 from __future__ import annotations
 

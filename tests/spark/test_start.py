@@ -24,7 +24,7 @@ NOWHERE = """\
 
 
 def start(conf: str = "", **variables: str) -> str:
-    """Start a session that cannot start; the last line of what is said."""
+    """Start a session that cannot start; the last line of its errors."""
     ended = subprocess.run(
         [sys.executable, "-c", START.format(conf=conf)],
         env=environment() | variables,

@@ -592,7 +592,7 @@ def transcript(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """What is said in a video, with times; with `unit => 'speaker'`, who says it.
+    """The spoken words of a video, with times; with `unit => 'speaker'`, also the speakers.
 
     Args:
         video: URL, path or id; a URL or path is indexed first, once.

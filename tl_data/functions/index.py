@@ -107,7 +107,7 @@ def clip_rows(full: dict[str, Any], option: str) -> Rows:
     example={"video": "https://example.com/tour.mp4", "index_id": "demo"},
 )
 async def transcript(tl: Session, video: str, index_id: str | None = None, unit: str | None = None) -> Rows:
-    """What is said in a video, with times; with `unit => 'speaker'`, who says it.
+    """The spoken words of a video, with times; with `unit => 'speaker'`, also the speakers.
 
     Args:
         video: URL, path or id; a URL or path is indexed first, once.

@@ -307,7 +307,7 @@ _CRAFT = re.compile(
     r"|composition|cinematography|mood|atmosphere|settings?|subjects?|actions?|and)\b[ ,]*)+",
     re.IGNORECASE,
 )
-#: A sentence that lists the evidence to use, which is not the subject: "Include what is said".
+#: A sentence that lists the evidence to use, which is not the subject: "Include the spoken words".
 _EVIDENCE_LIST = re.compile(r"[.:;!?]\s+(?:please )?include\b.*", re.IGNORECASE | re.DOTALL)
 #: Phrases for the readers, the tone and the purpose of a text, which are not its subject.
 _READERS = re.compile(

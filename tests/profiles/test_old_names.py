@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+import duckdb
 import pytest
 
 import tl_data
-from tests.support.library import Library
+from tests.profiles.conftest import Account
 from tl_data.backends.arrow import stream
 from tl_data.catalog import bound
-from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.functions import FUNCTIONS
 from tl_data.models import MIGRATION_GUIDE, OLD_NAMES, name_of_today
@@ -61,14 +60,12 @@ def test_paths_and_sql_names_are_recognised(spelling: str) -> None:
 
 
 @pytest.mark.parametrize("old", ["conversation", "logo", "text_in_video"])
-def test_old_search_options_are_refused_before_the_search(library: Library, old: str) -> None:
-    before = library.requests("POST /search")
+def test_old_search_options_are_refused_before_the_search(account: Account, old: str) -> None:
+    before = account.requests("POST /search")
     with pytest.raises(SchemaMismatch) as raised:
-        connect(library.settings).call(
-            FUNCTIONS["search"], index_id=library.index, query_text="red", search_options=["visual", old]
-        )
+        account.call("search", index_id=account.index, query_text="red", search_options=["visual", old])
     assert OLD_NAMES[old] in str(raised.value)
-    assert library.requests("POST /search") == before
+    assert account.requests("POST /search") == before
 
 
 @pytest.mark.parametrize("section", ["", "[settings]\n"])
@@ -84,15 +81,9 @@ def test_an_old_key_of_a_job_file_gets_the_name_of_today(tmp_path: Path, section
     assert MIGRATION_GUIDE in str(raised.value)
 
 
-def test_sql_gets_the_name_of_today(library: Library) -> None:
-    import duckdb
-
-    con = duckdb.connect()
-    try:
-        tl_data.register(con, library.settings)
-        rows: Any = "SELECT * FROM tl_search('shared', 'red', search_options => ['conversation'])"
+def test_sql_gets_the_name_of_today(account: Account) -> None:
+    with duckdb.connect() as con:
+        tl_data.register(con, account.connection.settings)
         with pytest.raises(duckdb.Error) as raised:
-            con.sql(rows).fetchall()
-        assert MIGRATION_GUIDE in str(raised.value)
-    finally:
-        con.close()
+            con.sql("SELECT * FROM tl_search('any', 'red', search_options => ['conversation'])").fetchall()
+    assert MIGRATION_GUIDE in str(raised.value)
