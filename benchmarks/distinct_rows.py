@@ -17,9 +17,14 @@ import resource
 import tempfile
 import time
 import urllib.request
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    import duckdb
 
 VECTOR = [n / 1024 for n in range(512)]
 
@@ -52,8 +57,9 @@ def serve(ports: Any, stop: Any) -> None:
     asyncio.run(main())
 
 
-def measure(distinct: int, port: int) -> dict[str, float]:
-    """One statement over twice as many rows as there are distinct ones."""
+@contextmanager
+def database(port: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the functions registered for the server."""
     import duckdb
 
     import tl_data
@@ -67,6 +73,26 @@ def measure(distinct: int, port: int) -> dict[str, float]:
             concurrency=32,
         )
         tl_data.register(con, settings)
+        yield con
+
+
+@contextmanager
+def running() -> Iterator[int]:
+    """Start the server; gives its port."""
+    ports: Any = multiprocessing.Queue()
+    stop = multiprocessing.Event()
+    server = multiprocessing.Process(target=serve, args=(ports, stop))
+    server.start()
+    try:
+        yield ports.get()
+    finally:
+        stop.set()
+        server.join(10)
+
+
+def measure(distinct: int, port: int) -> dict[str, float]:
+    """One statement over twice as many rows as there are distinct ones."""
+    with database(port) as con:
         con.execute(
             f"CREATE TABLE words AS SELECT 'w ' || (i % {distinct}) AS w FROM range({2 * distinct}) r(i)"
         )
@@ -91,15 +117,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--distinct", type=int, default=30_000)
     options = parser.parse_args()
-    ports: Any = multiprocessing.Queue()
-    stop = multiprocessing.Event()
-    server = multiprocessing.Process(target=serve, args=(ports, stop))
-    server.start()
-    try:
-        print(json.dumps(measure(options.distinct, ports.get())))
-    finally:
-        stop.set()
-        server.join(10)
+    with running() as port:
+        print(json.dumps(measure(options.distinct, port)))
 
 
 if __name__ == "__main__":

@@ -11,30 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
-import tempfile
 import time
-from typing import Any
 
-from benchmarks.distinct_rows import serve
+from benchmarks.distinct_rows import database, running
 
 
 def measure(port: int, distinct: int, copies: int) -> dict[str, float]:
     """Microseconds of CPU for a distinct and for a duplicate row."""
-    import duckdb
-
-    import tl_data
-    from tl_data.settings import Settings
-
-    with tempfile.TemporaryDirectory() as home, duckdb.connect() as con:
-        settings = Settings(
-            base_url=f"http://127.0.0.1:{port}/v1.3",
-            home=home,
-            requests_per_minute=10_000_000,
-            concurrency=32,
-        )
-        tl_data.register(con, settings)
+    with database(port) as con:
 
         def cpu(prefix: str, rows: int, among: int) -> float:
             words = f"SELECT '{prefix}' || (i % {among}) AS w FROM range({rows}) r(i)"
@@ -60,15 +45,8 @@ def main() -> None:
     parser.add_argument("--distinct", type=int, default=3000)
     parser.add_argument("--copies", type=int, default=100)
     options = parser.parse_args()
-    ports: Any = multiprocessing.Queue()
-    stop = multiprocessing.Event()
-    server = multiprocessing.Process(target=serve, args=(ports, stop))
-    server.start()
-    try:
-        print(json.dumps(measure(ports.get(), options.distinct, options.copies)))
-    finally:
-        stop.set()
-        server.join(10)
+    with running() as port:
+        print(json.dumps(measure(port, options.distinct, options.copies)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ Refusal = Callable[[dict[str, Any]], str]
 
 @pytest.fixture
 def refusal(today: Engine) -> Refusal:
-    """Gives the message with which the API refuses an analysis that has this schema and a video that does not exist."""
+    """Gives the API's refusal of an analysis with this schema, of a video that does not exist."""
 
     def message(schema: dict[str, Any]) -> str:
         body = {

@@ -16,14 +16,11 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from tests.support.buckets import indexed_by_sql, unlike
+from tests.support.buckets import check_reads, indexed_by_sql, unlike
 from tests.support.library import Library
-from tl_data.client import Client
-from tl_data.errors import MediaRefused, SettingsError
-from tl_data.media.identity import identify
+from tl_data.errors import SettingsError
 from tl_data.media.listing import files_below
 from tl_data.object_store import Buckets
-from tl_data.settings import Settings
 
 
 @pytest.fixture
@@ -72,23 +69,7 @@ def test_objects_are_listed_signed_read_and_known_by_their_content(emulator: str
     assert urlsplit(signed).netloc == urlsplit(emulator).netloc
     assert httpx.get(signed).content == body
 
-    async def main() -> list[str | None]:
-        settings = Settings(base_url="http://127.0.0.1:9", retries=0)
-        async with Client(settings, base_url="http://127.0.0.1:9") as client:
-            found = []
-            for address in listed:
-                assert await client.read_range(address, 5, 15) == b"5678901234"
-                known = await identify(client, address)
-                assert (known.canonical, known.size_bytes) == (address, 1000)
-                found.append(known.digest)
-            with pytest.raises(MediaRefused) as refused:
-                await client.probe_url("gs://videos/none.mp4")
-            assert refused.value.code == "video_url_not_found"
-            return found
-
-    digests = asyncio.run(main())
-    assert len(set(digests)) == 1
-    assert digests[0] is not None
+    check_reads(listed, "gs://videos/none.mp4")
     with pytest.raises(SettingsError, match="cannot be listed"):
         list(files_below("gs://none/"))
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 import httpx
 import obstore
+import pytest
 from obstore.store import S3Store
 
 import tl_data
 from tests.support.library import Library
+from tl_data.client import Client
+from tl_data.errors import MediaRefused
+from tl_data.media.identity import identify
+from tl_data.settings import Settings
 
 #: Credentials that the server accepts; it checks none.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
@@ -61,6 +68,30 @@ def unlike(content: bytes, word: str) -> bytes:
     """The same video as other bytes: with a box of free space that holds a word."""
     box = word.encode()
     return content + (len(box) + 8).to_bytes(4, "big") + b"free" + box
+
+
+def check_reads(addresses: Iterable[str], absent: str) -> None:
+    """The client reads objects with 100 times the ten digits: a range, the size, and one digest for all.
+
+    Args:
+        absent: the address of an object that does not exist.
+    """
+
+    async def main() -> set[str | None]:
+        settings, digests = Settings(base_url="http://127.0.0.1:9", retries=0), set()
+        async with Client(settings, base_url="http://127.0.0.1:9") as client:
+            for address in addresses:
+                assert await client.read_range(address, 5, 15) == b"5678901234"
+                known = await identify(client, address)
+                assert (known.canonical, known.size_bytes) == (address, 1000)
+                digests.add(known.digest)
+            with pytest.raises(MediaRefused) as refused:
+                await client.probe_url(absent)
+            assert refused.value.code == "video_url_not_found"
+        return digests
+
+    [digest] = asyncio.run(main())
+    assert digest is not None
 
 
 def indexed_by_sql(library: Library, place: str) -> list[tuple[str, str, str]]:

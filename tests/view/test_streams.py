@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support import media
+from tests.support.http_servers import serving
 from tests.support.library import Library
 from tests.view.conftest import Served, make_sound
 from tests.view.test_browser import CHROMIUM, Opened, browser, opened, time_of, wait_playing, wait_until
@@ -111,12 +111,8 @@ def playlist(tmp_path: Path) -> Iterator[str]:
     source = media.plain(tmp_path)
     (folder := tmp_path / "hls").mkdir()
     write_stream(source, folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/{PLAYLIST}"
-        server.shutdown()
-        thread.join()
+    with serving(functools.partial(_Handler, directory=str(folder))) as url:
+        yield f"{url}/{PLAYLIST}"
 
 
 @pytest.mark.browser
