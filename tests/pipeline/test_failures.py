@@ -26,7 +26,8 @@ from tl_data.lake.schemas import ALERTS, ASKED, CHAPTERS, CLIPS, ERRORS, RUNS, S
 from tl_data.ledger.models import Call, Failure, entry_of
 from tl_data.pipeline.digest import beginning, write_digest
 from tl_data.pipeline.job import Digest, Job, Source
-from tl_data.pipeline.worklist import SCRATCH, Worklist
+from tl_data.pipeline.worklist import Worklist
+from tl_data.runtime.scratch import PREFIX
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
@@ -263,7 +264,7 @@ def test_a_header_that_cannot_be_read_is_an_error_of_its_row(
 
 def test_folders_of_killed_processes_are_removed(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job([put("a.mp4")], tables=("clips",))
-    old = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    old = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         (old / "source.duckdb").write_bytes(b"x")
         (old / "lock").write_bytes(b"")

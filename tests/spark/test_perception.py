@@ -278,3 +278,24 @@ def test_an_interrupted_call_cancels_its_jobs(spark: Any, tmp_path: Path) -> Non
     thread.join()
     [run] = lake.read(RUNS).to_pylist()
     assert (run["status"], run["rows"]) == ("interrupted", 1)
+
+
+def test_a_file_outside_of_the_media_folder_is_not_read(perceived: Perceived, tmp_path: Path) -> None:
+    (secret := tmp_path / "secret.mp4").write_bytes(b"x" * 1000)
+    media = Access(media=str(perceived.folder))
+    with Perceiver(media, folder=tmp_path / "scratch") as perceiver:
+        perception._perceivers[media] = perceiver
+        try:
+            rows = [
+                {"canonical_url": str(path), "url": str(path), "known_key": None}
+                for path in (secret, tmp_path / "absent.mp4")
+            ]
+            work = perception._Executor(media, perceiver.model, False, 1.0)
+            outcomes = [
+                row for batch in work([pa.RecordBatch.from_pylist(rows, perception._INPUT)])
+                for row in batch.to_pylist()
+            ]  # fmt: skip
+        finally:
+            del perception._perceivers[media]
+    assert [(row["code"], row["content_key"]) for row in outcomes] == [("parameter_invalid", None)] * 2
+    assert outcomes[0]["message"] == outcomes[1]["message"], "it does not say which file exists"

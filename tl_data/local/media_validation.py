@@ -91,10 +91,7 @@ def check_video(probe: Probe, profile: Profile, longest: float = OWN_LONGEST) ->
     Raises:
         MediaProblem: the video violates a limit, or has no pictures.
     """
-    if not probe.width or not probe.height:
-        raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
-    if profile.strict:
-        _check_picture(probe.width, probe.height)
+    check_picture(probe, profile)
     check_duration(probe.duration_sec, shortest_video(profile), longest)
 
 
@@ -105,7 +102,7 @@ def refusal_of_service(width: int | None, height: int | None, seconds: float | N
     """
     try:
         if width and height:
-            _check_picture(width, height)
+            _check_size(width, height)
         if seconds is not None:
             check_duration(seconds, MIN_SEC, longest_video(["marengo3.0"], TODAY))
     except MediaProblem as problem:
@@ -113,7 +110,19 @@ def refusal_of_service(width: int | None, height: int | None, seconds: float | N
     return None
 
 
-def _check_picture(width: int, height: int) -> None:
+def check_picture(probe: Probe, profile: Profile) -> None:
+    """Validate the resolution and the aspect ratio of a video against the limits of a profile.
+
+    Raises:
+        MediaProblem: the video violates a limit, or has no pictures.
+    """
+    if not probe.width or not probe.height:
+        raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
+    if profile.strict:
+        _check_size(probe.width, probe.height)
+
+
+def _check_size(width: int, height: int) -> None:
     """Validate the resolution and the aspect ratio against the limits of the service."""
     short, long = sorted((width, height))
     size = f"{width}x{height}"

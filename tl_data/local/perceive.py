@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -36,13 +36,13 @@ from tl_data.local.search.transcript import phrases
 from tl_data.local.service import segment_fields
 from tl_data.local.storage import serialization
 from tl_data.local.tasks.download import (
-    AGENT,
-    MAX_REDIRECTS,
     UNREACHABLE,
     Fetched,
     check_url,
-    connector_of,
     fetch,
+    local_file,
+    opened,
+    reason_of,
 )
 
 T = TypeVar("T")
@@ -54,9 +54,7 @@ class Access:
 
     allow_private: bool = False  # URLs may resolve to loopback and private addresses
     media: str | None = None  # folder that file:// URLs may read
-    max_bytes: int = 2 << 30  # largest video
-    download_seconds: float = 1800.0  # time limit of a download
-    analysis_seconds: float = 3600.0  # time limit of an analysis
+    analysis_seconds: float = Config.look_seconds  # time limit of an analysis
 
 
 @dataclass(frozen=True)
@@ -80,20 +78,23 @@ class Perceived:
 class Perceiver:
     """One worker process, which loads the models once. Call its methods from one thread only.
 
+    Args:
+        folder: a folder of its own for downloads, which `close` removes; by default a temporary one.
+
     Raises:
         SettingsError: a setting of a model, such as TL_LOCAL_CLIP, is wrong.
     """
 
-    def __init__(self, access: Access, tiers: Tiers | None = None) -> None:
+    def __init__(self, access: Access, tiers: Tiers | None = None, folder: Path | None = None) -> None:
         self.tiers = tiers or read_tiers()
         self.model = self.tiers.search_model
-        self._scratch = Path(tempfile.mkdtemp(prefix="tl-perceive-"))
+        self._scratch = folder or Path(tempfile.mkdtemp(prefix="tl-perceive-"))
+        self._scratch.mkdir(exist_ok=True)
         self._config = Config(
             home=self._scratch,
             allow_private=access.allow_private,
             media=Path(access.media) if access.media else None,
         )
-        self._access = access
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -126,6 +127,15 @@ class Perceiver:
             MediaProblem: the URL is not allowed, or its host does not answer.
         """
         return self._call(self._headers(url, signed_get or url)).result()
+
+    def check(self, url: str) -> None:
+        """Check that a URL may be read. A host name is checked again when its address is known.
+
+        Raises:
+            MediaProblem: the URL is not allowed.
+        """
+        if urlsplit(check_url(url, self._config)).scheme == "file":
+            local_file(url, self._config)
 
     def start(self, url: str) -> Future[tuple[Path, Fetched]]:
         """Begin the download of a video. `finish` takes the result."""
@@ -174,32 +184,20 @@ class Perceiver:
         return status, headers
 
     async def _request(self, method: str, url: str, fields: Mapping[str, str]) -> tuple[int, dict[str, str]]:
-        timeout = aiohttp.ClientTimeout(total=60, sock_connect=20)
-        fields = {"User-Agent": AGENT, "Accept-Encoding": "identity", **fields}
-        async with aiohttp.ClientSession(
-            connector=connector_of(self._config.allow_private), timeout=timeout, headers=fields
-        ) as session:
-            try:
-                for _ in range(MAX_REDIRECTS + 1):
-                    url = check_url(url, self._config)
-                    async with session.request(method, url, allow_redirects=False) as answer:
-                        location = answer.headers.get("Location")
-                        if answer.status not in (301, 302, 303, 307, 308) or not location:
-                            return answer.status, {k.lower(): v for k, v in answer.headers.items()}
-                        url = urljoin(url, location)
-                        if urlsplit(url).scheme not in ("http", "https"):
-                            raise MediaProblem(UNREACHABLE, "The video URL redirects to a local file.")
-            except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-                raise MediaProblem(UNREACHABLE, f"The video URL cannot be reached: {reason}.") from None
-        raise MediaProblem(UNREACHABLE, f"The video URL redirects more than {MAX_REDIRECTS} times.")
+        config, timeout = self._config, aiohttp.ClientTimeout(total=60, sock_connect=20)
+        try:
+            async with opened(method, check_url(url, config), config, timeout, "video", fields) as opening:
+                response, _ = opening
+                return response.status, {k.lower(): v for k, v in response.headers.items()}
+        except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError, ValueError) as error:
+            raise MediaProblem(UNREACHABLE, f"The video URL cannot be reached: {reason_of(error)}.") from None
 
     async def _fetch(self, url: str, folder: Path) -> tuple[Path, Fetched]:
         try:
-            access = self._access
+            config = self._config
             return folder, await fetch(
-                url, folder / "source", self._config,
-                limit=access.max_bytes, seconds=access.download_seconds, what="video",
+                url, folder / "source", config,
+                limit=config.video_bytes, seconds=config.download_seconds, what="video",
             )  # fmt: skip
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,13 +5,8 @@ Rows are sorted and joined in a temporary database on disk, so that memory does 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 import pickle
-import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,11 +32,8 @@ from tl_data.lake.schemas import (
 from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_path, missing_file
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
+from tl_data.runtime.scratch import Scratch
 from tl_data.urls import redacted
-
-SCRATCH = "tl_data_"  # prefix of temporary folders
-LOCK_SECONDS = 10.0  # within this time a process has locked its new temporary folder
-ABANDONED_SECONDS = 86400.0  # age at which a folder without a lock file, of an earlier release, is removed
 
 MEMORY = "96MB"  # limit of the database while it sorts
 MORE_MEMORY = "1GB"  # limit for a second attempt if MEMORY is not enough
@@ -325,43 +317,6 @@ class Worklist:
 def failure_name(output: str | None, code: str) -> str:
     """The name of a failure, by which known failures are recognized in `SourceVideo.failures`."""
     return f"{output or ''}:{code}"
-
-
-class Scratch:
-    """A temporary folder. `close` removes it; if the process is killed, the next run does.
-
-    It contains signed URLs, so only the current user can read it.
-    """
-
-    def __init__(self) -> None:
-        _remove_abandoned()
-        self.path = Path(tempfile.mkdtemp(prefix=SCRATCH))
-        self._lock = (self.path / "lock").open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-
-    def close(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        self._lock.close()
-
-
-def _remove_abandoned() -> None:
-    """Remove the folders of killed processes, whose locks are free."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        try:
-            info = folder.stat()
-            age = time.time() - info.st_mtime
-            if info.st_uid != os.getuid() or age < LOCK_SECONDS or not (folder / "source.duckdb").exists():
-                continue
-            if not (folder / "lock").exists():
-                if age > ABANDONED_SECONDS:
-                    shutil.rmtree(folder, ignore_errors=True)
-                continue
-            with (folder / "lock").open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue  # in use, or removed by another process
 
 
 def _item_key(row: dict[str, Any]) -> tuple[bool, str]:

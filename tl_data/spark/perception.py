@@ -12,7 +12,6 @@ Executors need the extras `local` and `spark` of tl_data. Nothing is paid, and n
 from __future__ import annotations
 
 import asyncio
-import atexit
 import math
 import os
 import socket
@@ -23,6 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS,
 from tl_data.media.frames import frames_of
 from tl_data.media.identity import canonical_url, identify, is_url, local_path
 from tl_data.object_store import Buckets
+from tl_data.runtime.scratch import Scratch
 from tl_data.spark.register import is_connect
 from tl_data.types import COUNT, FLAG, NUMBER, TEXT
 from tl_data.urls import is_bucket, redacted
@@ -162,6 +163,7 @@ class _Executor:
         url = str(row["url"])
         try:
             head, get = self._addresses(url)
+            perceiver.check(get)  # before anything is read of it
             identity = asyncio.run(identify(_Headers(perceiver, head, get), url))
             result["content_key"] = identity.content_key
             if identity.content_key == row["known_key"]:
@@ -176,7 +178,7 @@ class _Executor:
         """The URLs for HEAD and GET: signed for an object in a bucket, a file:// URL for a path."""
         if not is_bucket(url):
             return (url, url) if is_url(url) else (local_path(url).absolute().as_uri(),) * 2
-        buckets = Buckets(self.signed_url_hours)
+        buckets = _buckets(self.signed_url_hours)
 
         async def sign() -> tuple[str, str]:
             return await buckets.sign("HEAD", url), await buckets.sign("GET", url)
@@ -233,16 +235,24 @@ class _Headers:
         )
 
 
+@cache
+def _buckets(hours: float) -> Buckets:
+    """The stores of buckets of this Python worker: their credentials are fetched once."""
+    return Buckets(hours)
+
+
 #: The perceivers of this Python worker, by access. Spark reuses workers, so each loads its models once.
 _perceivers: dict[Access, Perceiver] = {}
+#: Their folders. Spark ends its workers without `atexit`: the next worker on the machine removes the folders.
+_scratch: list[Scratch] = []
 
 
 def _perceiver(access: Access) -> Perceiver:
     from tl_data.local.perceive import Perceiver
 
     if access not in _perceivers:
-        _perceivers[access] = Perceiver(access)
-        atexit.register(_perceivers[access].close)
+        _scratch.append(Scratch())
+        _perceivers[access] = Perceiver(access, folder=_scratch[-1].path)
     return _perceivers[access]
 
 

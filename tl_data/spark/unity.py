@@ -65,12 +65,12 @@ def _texts(
 
 def _connection(settings: Sequence[pd.Series]) -> tuple[bool, Connection]:
     """Whether failures are outcomes, and the connection for the settings of a batch, which are constants."""
-    attempt, *values = (None if _is_null(column.iloc[0]) else column.iloc[0] for column in settings)
-    names = ("api_key", "base_url", "ledger", "sql_budget")
-    given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-    if "sql_budget" in given:
-        given["sql_budget"] = float(given["sql_budget"])
-    return bool(attempt), connect(**given)
+    values = (None if _is_null(column.iloc[0]) else column.iloc[0] for column in settings)
+    given = {name: value for (name, _), value in zip(UDF_SETTINGS, values, strict=True) if value is not None}
+    attempt = bool(given.pop("attempt", False))
+    if "budget" in given:
+        given["sql_budget"] = float(given.pop("budget"))
+    return attempt, connect(**given)
 
 
 def _value(kind: pa.DataType, value: Any) -> Any:

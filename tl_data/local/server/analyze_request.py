@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from tl_data.local.errors import (
     unknown_parameter,
     unknown_resource,
 )
-from tl_data.local.media_validation import LENIENT_MIN_SEC, MIN_SEC, check_duration, check_video
+from tl_data.local.media_validation import LENIENT_MIN_SEC, check_duration, check_picture
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.profiles import Profile
 from tl_data.local.server import references, schema_dialect
@@ -375,9 +374,7 @@ class AnalyzeRequest:
         """Make the function that validates a probed file. The limits of the model apply to its length."""
 
         def check(probe: Probe) -> None:
-            # `check_length` applies the limits of the model to the length.
-            length = max(MIN_SEC, probe.duration_sec)
-            check_video(replace(probe, duration_sec=length), self._engine.profile, longest=math.inf)
+            check_picture(probe, self._engine.profile)
             try:
                 self.check_length(round(probe.duration_sec, 3))
             except APIProblem as problem:

@@ -14,6 +14,8 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -177,12 +179,13 @@ async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: 
     except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
         if is_full(error):
             raise StorageFull from error
-        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be reached: {_reason(error)}.") from None
+        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be reached: {reason_of(error)}.") from None
     finally:
         part.unlink(missing_ok=True)
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """Why a URL cannot be reached."""
     seen: BaseException | None = error
     while seen:
         if isinstance(seen, _Refused):
@@ -196,21 +199,45 @@ def _reason(error: BaseException) -> str:
 
 
 async def _download(url: str, part: Path, config: Config, limit: int, what: str) -> Fetched:
-    connector = connector_of(config.allow_private)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
-    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+    async with opened("GET", url, config, timeout, what) as (response, final_url):
+        return await _save(response, final_url, part, limit, what)
+
+
+@asynccontextmanager
+async def opened(
+    method: str,
+    url: str,
+    config: Config,
+    timeout: aiohttp.ClientTimeout,
+    what: str,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[tuple[aiohttp.ClientResponse, str]]:
+    """Send a request and follow its redirects; each address is checked. Gives the response and its URL.
+
+    Args:
+        url: a URL that `check_url` has accepted.
+        what: as in `fetch`.
+
+    Raises:
+        MediaProblem: a redirect is not allowed, or there are too many.
+        aiohttp.ClientError, OSError: the URL cannot be reached; `reason_of` says why.
+    """
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+        connector=connector_of(config.allow_private),
+        timeout=timeout,
+        headers={"User-Agent": AGENT, "Accept-Encoding": "identity", **(headers or {})},
+        cookie_jar=aiohttp.DummyCookieJar(),
     ) as session:
         for _ in range(MAX_REDIRECTS + 1):
-            async with session.get(url, allow_redirects=False) as answer:
-                location = answer.headers.get("Location")
-                if answer.status in (301, 302, 303, 307, 308) and location:
-                    url = check_url(urljoin(url, location), config)
-                    if urlsplit(url).scheme == "file":
-                        raise MediaProblem("parameter_invalid", f"The {what} URL redirects to a local file.")
-                    continue
-                return await _save(answer, url, part, limit, what)
+            async with session.request(method, url, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status not in (301, 302, 303, 307, 308) or not location:
+                    yield response, url
+                    return
+            url = check_url(urljoin(url, location), config)
+            if urlsplit(url).scheme == "file":
+                raise MediaProblem("parameter_invalid", f"The {what} URL redirects to a local file.")
     raise MediaProblem(UNREACHABLE, f"The {what} URL redirects more than {MAX_REDIRECTS} times.")
 
 
@@ -249,11 +276,21 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
     return Fetched(part, safe_file_name(unquote(urlsplit(url).path)), size, digest.hexdigest())
 
 
-def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetched:
+def local_file(url: str, config: Config) -> Path:
+    """The path of a file:// URL, with its symbolic links resolved.
+
+    Raises:
+        MediaProblem: it is outside of the media folder.
+    """
     path = Path(unquote(urlsplit(url).path)).resolve()
     root = config.media.resolve() if config.media else None
     if not config.allow_files and not (root and path.is_relative_to(root)):
         raise MediaProblem("parameter_invalid", "file:// URLs outside of the media folder are not allowed.")
+    return path
+
+
+def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetched:
+    path = local_file(url, config)
     try:
         size = path.stat().st_size
         if not path.is_file():

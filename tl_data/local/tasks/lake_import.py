@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tl_data.errors import LakeError, SettingsError
 from tl_data.local import models
@@ -45,15 +48,15 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
     index_id = _index(folder, config, store)
     indexed = {row["id"]: row for row in store.rows("videos", [Where("index_id", "=", index_id)])}
     videos = _videos(lake)
-    posters: dict[str, bytes] | None = None
-    added, kept = 0, set()
-    for row in _rows(lake.batches(EVIDENCE)):
-        lake_id, video = str(row["video_id"]), videos.get(str(row["video_id"]))
+    kept: set[str] = set()
+    missing: dict[str, str] = {}  # id in the lake -> the engine's id, of videos to add
+    for row in _rows(lake.batches(EVIDENCE, ["video_id", "model", "form"])):
+        lake_id = str(row["video_id"])
         if not ID.fullmatch(lake_id):
             raise LakeError(
                 f"{folder}/evidence: the video id {lake_id!r} is not 24 hex digits; perceive did not write it"
             )
-        if video is None:  # a killed run wrote the evidence, but not the row of `videos`
+        if lake_id not in videos:  # a killed run wrote the evidence, but not the row of `videos`
             continue
         video_id = _id_of(lake_id, index_id, store)
         kept.add(video_id)
@@ -62,15 +65,18 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
             if not known["imported"]:  # an earlier version did not write it
                 store.change("videos", video_id, imported=1)
             continue
-        evidence = _evidence(folder, row)
-        frames = config.folder(video_id) / "frames"
-        frames.mkdir(parents=True, exist_ok=True)
-        posters = _posters(lake) if posters is None else posters
-        if lake_id in posters:
-            (frames / THUMBNAIL).write_bytes(posters[lake_id])
-        await stages.add(index_id, video_id, evidence, frames)
-        _add_video(store, index_id, video_id, video, row)
-        added += 1
+        missing[lake_id] = video_id
+    if missing:
+        posters = _posters(lake, missing)
+        for row in _rows(lake.batches(EVIDENCE), missing):
+            lake_id, video_id = row["video_id"], missing[row["video_id"]]
+            evidence = _evidence(folder, row)
+            frames = config.folder(video_id) / "frames"
+            frames.mkdir(parents=True, exist_ok=True)
+            if lake_id in posters:
+                (frames / THUMBNAIL).write_bytes(posters[lake_id])
+            await stages.add(index_id, video_id, evidence, frames)
+            _add_video(store, index_id, video_id, videos[lake_id], row)
     for video_id in indexed.keys() - kept:
         if not indexed[video_id]["imported"]:  # a client has added it to the index
             continue
@@ -78,7 +84,7 @@ async def import_lake(folder: str, config: Config, store: Store, stages: Stages)
         store.remove("tasks", [Where("video_id", "=", video_id)])
         await stages.remove(video_id)
         shutil.rmtree(config.folder(video_id), ignore_errors=True)
-    return added
+    return len(missing)
 
 
 def _id_of(lake_id: str, index_id: str, store: Store) -> str:
@@ -184,14 +190,19 @@ def _videos(lake: Any) -> dict[str, Row]:
     return found
 
 
-def _posters(lake: Any) -> dict[str, bytes]:
-    """The poster of each video in the table `frames`."""
+def _posters(lake: Any, ids: Collection[str]) -> dict[str, bytes]:
+    """The posters of these videos in the table `frames`."""
     from tl_data.lake.schemas import FRAMES
 
-    rows = _rows(lake.batches(FRAMES, ["video_id", "kind", "jpeg"]))
-    return {row["video_id"]: row["jpeg"] for row in rows if row["kind"] == "poster"}
+    is_poster = pc.field("kind") == "poster"
+    batches = (batch.filter(is_poster) for batch in lake.batches(FRAMES, ["video_id", "kind", "jpeg"]))
+    return {row["video_id"]: row["jpeg"] for row in _rows(batches, ids)}
 
 
-def _rows(batches: Any) -> Iterator[Row]:
+def _rows(batches: Iterable[pa.RecordBatch], ids: Collection[str] | None = None) -> Iterator[Row]:
+    """The rows of these videos, or of all; evidence and pictures of others do not become Python objects."""
+    wanted = None if ids is None else pa.array(list(ids), pa.string())
     for batch in batches:
+        if wanted is not None:
+            batch = batch.filter(pc.field("video_id").isin(wanted))
         yield from batch.to_pylist()
