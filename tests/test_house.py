@@ -100,6 +100,7 @@ def test_no_code_is_there_for_tests_alone() -> None:
 
 #: Modules under 60 lines that stay as they are, and why.
 SMALL = {
+    "runtime.scratch": "temporary folders of jobs and of Spark's workers, which share nothing else",
     "dbt": "dbt finds it under this name in profiles.yml",
     "cli.view": "a command of its own, as its neighbours are; only it starts a server",
     "export.vectors.payload": "shared by twelve stores, which import nothing of one another",

@@ -289,14 +289,15 @@ class Guard:
         which is free. `kept` has the same meaning as for `admit`.
         """
         total = Quote()
-        for quote in await self.quotes(function, rows, kept=kept):
-            total += quote
+        for quotes in await self.quotes(function, rows, kept=kept):
+            for quote in quotes:
+                total += quote
         return total
 
     async def quotes(
         self, function: Function, rows: Iterable[Mapping[str, Any]], *, kept: bool = False
-    ) -> list[Quote]:
-        """The parts of `quote`: one per row, after those for the conditions of rows with vectors."""
+    ) -> tuple[list[Quote], list[Quote]]:
+        """The parts of `quote`: one per condition of rows with vectors, and one per row."""
         slots = asyncio.Semaphore(QUOTES)
         rows = list(rows)
 
@@ -307,7 +308,7 @@ class Guard:
         conditions = [await self._quote_condition(function, c) for c in conditions_of(function, rows)]
         if any(quote.calls for quote in conditions):  # no vector of a condition, so nothing is decided by it
             rows = [{**row, "vector": None} for row in rows]
-        return [*conditions, *await asyncio.gather(*map(quote_row, rows))]
+        return conditions, await asyncio.gather(*map(quote_row, rows))
 
     async def _quote_condition(self, function: Function, condition: str) -> Quote:
         """The cost of the vector of a condition."""

@@ -116,7 +116,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float | None:
     """The cosine of two vectors of the same length; None if one of them is zero or not finite."""
-    product = math.sqrt(math.fsum(x * x for x in a)) * math.sqrt(math.fsum(x * x for x in b))
+    product = math.hypot(*a) * math.hypot(*b)
     if not product or not math.isfinite(product):
         return None
     return math.fsum(x * y for x, y in zip(a, b, strict=True)) / product
@@ -145,7 +145,8 @@ class Prefilter:
                 async def embed() -> dict[str, list[float]]:
                     return {"vector": await FUNCTIONS["embed_text"].run(session, self._condition)}
 
-                self._vector = list((await session.ledger.once(call, embed)).result["vector"])
+                entry = await session.ledger.once(call, embed)
+                self._vector = list(entry.record()["vector"])
             return self._vector
 
     async def answer(self, vector: Sequence[float], ask: Callable[[], Awaitable[bool | None]]) -> bool | None:

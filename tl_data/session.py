@@ -584,9 +584,7 @@ class Session:
         """The id of the session's index; None if it does not exist, which is looked up every `RECHECK`."""
         if time.monotonic() < self._absent_until:
             return self._known_index(self.settings.index)
-        found = None
-        with suppress(NotFound):
-            found = await self.find_index()
+        found = await self.find_index()
         self._absent_until = 0.0 if found else time.monotonic() + RECHECK
         return found
 
@@ -643,7 +641,8 @@ class Session:
 
     def asset_call(self, identity: Identity) -> Call:
         """The ledger's call for the asset of this content. An asset costs nothing by itself."""
-        return Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
+        key, former = identity.content_key, identity.former_key
+        return Call("asset", key, content=identity.canonical, units=0, former_content_key=former)
 
     async def collect_asset(self, call: Call, entry: Entry) -> Json:
         """Wait until an asset is ready, and store its record in the ledger.

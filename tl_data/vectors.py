@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import math
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -180,13 +181,17 @@ def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | No
     Changes of a lake in a bucket are not detected: an index of it in `folder` counts as up to date.
     """
     lake = open_lake(table)
+    found = _current_state(lake, folder, _fingerprint(lake))
+    return VectorIndex(*found) if found else None
+
+
+def _current_state(lake: Lake, folder: str | None, fingerprint: str) -> tuple[Path, State] | None:
+    """The folder and state of the index if it is up to date."""
     if "://" in lake.folder and folder is None:
         return None
     place = _place(lake, folder)
     state = _state(place)
-    if state is None or state.fingerprint != _fingerprint(lake):
-        return None
-    return VectorIndex(place, state)
+    return (place, state) if state is not None and state.fingerprint == fingerprint else None
 
 
 def nearest(
@@ -211,27 +216,39 @@ def nearest(
         SettingsError: the lake has no table `vectors`.
         SchemaMismatch: the query has another dimension, is zero or not finite; `k` is below 1.
     """
-    lake = open_lake(table)
-    if not lake.exists(VECTORS):
-        raise SettingsError(f"{lake.folder} has no table vectors")
-    fingerprint = _fingerprint(lake)
-    if found := _open_index(lake, folder, fingerprint):
-        return found.nearest(vector, k, scope=scope, option=option)
-    return _exact(lake, fingerprint, vector, k, scope, option)
+    return Searcher(table, folder=folder).nearest(vector, k, scope=scope, option=option)
+
+
+class Searcher:
+    """The vectors of a lake as they are now, for several queries. See `nearest` for arguments and errors."""
+
+    def __init__(self, table: Lake | str, *, folder: str | None = None) -> None:
+        self._lake = open_lake(table)
+        if not self._lake.exists(VECTORS):
+            raise SettingsError(f"{self._lake.folder} has no table vectors")
+        fingerprint = _fingerprint(self._lake)
+        self._index = _open_index(self._lake, folder, fingerprint)
+        # A bucket has no fingerprint. This object reads its table once for all of its queries.
+        self._version = fingerprint or uuid.uuid4().hex
+
+    def nearest(
+        self, vector: Sequence[float], k: int = 10, *, scope: str | None = None, option: str | None = None
+    ) -> pa.Table:
+        """The rows that are most similar to a query, best first."""
+        if self._index is not None:
+            return self._index.nearest(vector, k, scope=scope, option=option)
+        return _exact(self._lake, self._version, vector, k, scope, option)
 
 
 def _open_index(lake: Lake, folder: str | None, fingerprint: str) -> VectorIndex | None:
     """The index if it is up to date; it stays open until the table changes."""
-    if "://" in lake.folder and folder is None:
+    found = _current_state(lake, folder, fingerprint)
+    if found is None or find_spec("usearch") is None:
         return None
-    place = _place(lake, folder)
-    state = _state(place)
-    if state is None or state.fingerprint != fingerprint or find_spec("usearch") is None:
-        return None
-    key = f"{place} {state.generation} {fingerprint}"
+    key = f"{found[0]} {found[1].generation} {fingerprint}"
     opened = _opened.get(key)
     if opened is None:
-        opened = VectorIndex(place, state)
+        opened = VectorIndex(*found)
         _opened.clear()
         _opened[key] = opened
     return opened  # not read from the dict again: another thread may have cleared it
@@ -259,8 +276,8 @@ class _Block:
         return self.masks[scope, option]
 
 
-#: Folder and fingerprint of the lake that an exact search read last -> its model, its dimension, and its
-#: blocks if they are kept.
+#: Folder of the lake that an exact search read last, and its fingerprint or a random text -> its model, its
+#: dimension, and its blocks if they are kept.
 _kept: dict[tuple[str, str], tuple[str, int, list[_Block] | None]] = {}
 #: The index that `nearest` opened last, by its folder, generation and fingerprint.
 _opened: dict[str, VectorIndex] = {}
@@ -268,7 +285,7 @@ _opened: dict[str, VectorIndex] = {}
 
 def _exact(
     lake: Lake,
-    fingerprint: str,
+    version: str,
     vector: Sequence[float],
     k: int,
     scope: str | None,
@@ -277,8 +294,8 @@ def _exact(
     """The exact nearest rows, by the product of the query with blocks of vectors."""
     import numpy as np
 
-    key = lake.folder, fingerprint
-    kept = _kept.get(key) if fingerprint else None
+    key = lake.folder, version
+    kept = _kept.get(key)
     if kept is None:
         kept = (*_model_and_dimension(lake), None)
         _kept.clear()
@@ -309,7 +326,7 @@ def _blocks(lake: Lake, key: tuple[str, str], kept: tuple[str, int, list[_Block]
     if blocks is not None:
         yield from blocks
         return
-    read: list[_Block] | None = [] if key[1] else None  # a bucket has no fingerprint
+    read: list[_Block] | None = []
     size = 0
     for block in _read_blocks(lake, dimension):
         size += block.matrix.nbytes

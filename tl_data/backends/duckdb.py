@@ -329,12 +329,15 @@ def _nearest(*columns: Any) -> pa.Array:
 
     batch = Batch.of([p.name for p in NEAREST], columns[:-1], len(columns[-1]))
     lists: list[Any] = []
+    searchers: dict[str, vectors.Searcher] = {}
     for row in batch.rows:
-        if row["lake"] is None or row["vector"] is None:
+        lake = row["lake"]
+        if lake is None or row["vector"] is None:
             lists.append(None)
             continue
-        found = vectors.nearest(
-            row["lake"],
+        if lake not in searchers:
+            searchers[lake] = vectors.Searcher(lake)
+        found = searchers[lake].nearest(
             row["vector"],
             10 if row["k"] is None else row["k"],
             scope=row["scope"],

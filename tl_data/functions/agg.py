@@ -114,7 +114,7 @@ async def agg(
 
     entry = await tl.ledger.once(call, ask)
     current().model = model
-    return str(entry.result["text"])
+    return str(entry.record("text")["text"])
 
 
 def _endpoint(tl: Session) -> tuple[str, str]:

@@ -108,8 +108,8 @@ async def _prefiltered(tl: Session, guard: Guard, f: Function, rows: list[dict[s
     """The least and the largest calls and price with the vectors of the rows; {} without vectors."""
     if f.name != "filter" or all(row.get("vector") is None for row in rows):
         return {}
-    quotes = await guard.quotes(f, rows)
-    conditions, answers = quotes[: len(quotes) - len(rows)], quotes[len(quotes) - len(rows) :]
+    conditions, answers = await guard.quotes(f, rows)
+    quotes = [*conditions, *answers]
     least, sampled = list(conditions), Counter[str]()
     for row, quote in zip(rows, answers, strict=True):
         condition = str(row.get("condition") or "").strip()

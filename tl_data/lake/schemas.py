@@ -343,6 +343,9 @@ RUNS = LakeSchema(
     former={"price": NUMBER},
 )
 
+#: The tables of texts, whose rows belong to the content of a video.
+TEXT_TABLES = (SUMMARIES, CHAPTERS, HIGHLIGHTS, ANNOTATIONS)
+
 TABLES: dict[str, LakeSchema] = {
     t.name: t
     for t in (

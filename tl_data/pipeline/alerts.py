@@ -32,7 +32,7 @@ from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
 from tl_data.ledger.models import BILLED_KEEP, Call
 from tl_data.models import search_model, text_model
 from tl_data.pipeline.job import Alerts, Job
-from tl_data.pipeline.planner import known_index, prices_of
+from tl_data.pipeline.planner import prices_of
 from tl_data.pipeline.recovery import RunReconciler, run_lease, spent_lately
 from tl_data.pipeline.report import Report
 from tl_data.pipeline.source import pairs
@@ -256,7 +256,7 @@ async def plan_alerts(
     Args:
         coming: source key -> content key of the videos that the preceding run will add.
     """
-    index_id = await known_index(session) if coming else None
+    index_id = await session.find_index() if coming else None
     questions = await asyncio.to_thread(saved_questions, job, alerts)
     lake, prices = Lake(job.folder, job.format), prices_of(job, session)
     chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit, coming, index_id or "")))

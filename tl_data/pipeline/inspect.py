@@ -24,7 +24,7 @@ from tl_data.ledger.models import Call, Unreadable
 from tl_data.ledger.recovery import lost_indexing
 from tl_data.media.identity import Identity, Remote, is_url
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
-from tl_data.models import text_model
+from tl_data.models import SEARCH_MODEL, text_model
 from tl_data.object_store import Storage
 from tl_data.pipeline.outputs import is_text
 from tl_data.pipeline.texts import Analysis, Texts
@@ -32,8 +32,6 @@ from tl_data.pipeline.worklist import KnownVideo, SourceVideo
 from tl_data.session import Session
 
 log = logging.getLogger("tl_data.ledger")
-
-SERVICE_MODEL = "marengo3.0"  # its limits decide which videos of the embedded engine the service would refuse
 
 
 async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
@@ -287,7 +285,7 @@ async def _measure(session: Session, video: VideoStatus, remote: Remote | None) 
             facts = await facts_of(session.client, video.item.video, remote)
             video.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
-            if session.models is not None and (service_limits := limits_of(SERVICE_MODEL)):
+            if session.models is not None and (service_limits := limits_of(SEARCH_MODEL)):
                 video.service_refusal = refusal(facts, service_limits)
         except (MediaRefused, APIError) as error:
             refused = error

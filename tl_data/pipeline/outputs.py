@@ -24,7 +24,7 @@ from tl_data.errors import (
 from tl_data.functions.embed import segments
 from tl_data.functions.index import clip_rows
 from tl_data.lake.base import Group, rows_of
-from tl_data.lake.schemas import CLIPS, FRAMES, TABLES, VECTORS
+from tl_data.lake.schemas import CLIPS, FRAMES, TABLES, TEXT_TABLES, VECTORS
 from tl_data.ledger.models import Unreadable
 from tl_data.media.frames import frames_of
 from tl_data.pipeline.job import Job
@@ -47,7 +47,7 @@ def output_names(job: Job) -> tuple[str, ...]:
 
 def is_text(name: str) -> bool:
     """Whether an output is a text, which does not depend on the model of vectors."""
-    return name in ("chapters", "highlights", "annotations") or name.startswith("summaries:")
+    return name.partition(":")[0] in (table.name for table in TEXT_TABLES)
 
 
 def replace_ids(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:

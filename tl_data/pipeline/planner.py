@@ -36,7 +36,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
-    names, index_id = output_names(job), await known_index(session)  # an invalid API key fails here
+    names, index_id = output_names(job), await session.find_index()  # an invalid API key fails here
     await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Worklist, job, lake)
@@ -140,11 +140,6 @@ def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -
         output,
         failure_name(output, code) not in video.item.failures,
     )
-
-
-async def known_index(session: Session) -> str | None:
-    """The id of the session's index; None if it does not exist."""
-    return await session.find_index()
 
 
 def prices_of(job: Job, session: Session) -> Prices:

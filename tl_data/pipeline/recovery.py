@@ -381,9 +381,8 @@ def _surplus(ids: set[str], entry: Entry | None) -> int:
 
 async def unfinished_tasks(session: Session) -> int:
     """The number of submitted indexing tasks of the session's index that the platform still works on."""
-    try:
-        index = await session.index_id()
-    except NotFound:
+    index = await session.find_index()
+    if index is None:
         return 0  # nothing was indexed yet
     entries = session.ledger.entries(state="submitted", operation="index")
     ids = {str(entry.task_id) async for entry in entries if entry.params.get("index_id") == index}

@@ -11,7 +11,7 @@ from tl_data.billing import Prices
 from tl_data.errors import ExitCode, NotFound, SettingsError, TLDataError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import ALERTS, ASKED, ERRORS, RUNS, TABLES, VIDEOS
+from tl_data.lake.schemas import ALERTS, ASKED, ERRORS, RUNS, TABLES, TEXT_TABLES, VIDEOS
 from tl_data.media.identity import canonical_url, is_url
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.report import Report
@@ -24,7 +24,7 @@ def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
     keys = {row.source_key for row in gone}
     all_rows = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
     remaining = [row for row in all_rows if row["source_key"] not in keys]
-    by_content = ("summaries", "chapters", "highlights", "annotations", ALERTS.name, ASKED.name)
+    by_content = (*(table.name for table in TEXT_TABLES), ALERTS.name, ASKED.name)
     for column, names in (("video_id", OUTPUTS), ("content_key", by_content)):
         kept_values = {row[column] for row in remaining}
         deleted = {getattr(row, column) for row in gone} - kept_values - {None}

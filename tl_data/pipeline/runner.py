@@ -16,7 +16,7 @@ from tl_data.client.analyze_tasks import BATCH_ITEMS
 from tl_data.errors import LakeError, NotFound, TLDataError
 from tl_data.lake.base import Group
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import TABLES
+from tl_data.lake.schemas import TABLES, TEXT_TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
 from tl_data.pipeline.guardrails import Guardrails, Halted, WorkSlots, price_at_most
@@ -32,7 +32,7 @@ from tl_data.pipeline.outputs import (
     make_texts,
     output_names,
 )
-from tl_data.pipeline.planner import known_index, prices_of, refusal
+from tl_data.pipeline.planner import prices_of, refusal
 from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
 from tl_data.pipeline.removal import delete_videos
@@ -46,12 +46,6 @@ from tl_data.session import Session
 #: Timeouts of `paid_twice` in seconds, for a complete and an interrupted run.
 MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0
 GRACE = 15.0  # seconds for which an interrupted run waits for the answers of paid requests
-TEXTS = (
-    "summaries",
-    "chapters",
-    "highlights",
-    "annotations",
-)  # tables whose rows are grouped by the content of a video
 #: Concurrent videos per concurrent call. Most videos in progress wait for the platform.
 VIDEOS_PER_CALL = 4
 
@@ -101,7 +95,7 @@ class Run:
             LakeError: the tables cannot be written; paid answers are in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
-        self._index = await known_index(self.session)
+        self._index = await self.session.find_index()
         await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
         self._source = await asyncio.to_thread(Worklist, self.job, lake)
         storage = self.session.ledger.storage
@@ -426,7 +420,7 @@ class Run:
         assert video.identity is not None
         item, video_id, content_key = video.item, record.get("video_id"), video.identity.content_key
         for name, rows in created.tables.items():
-            self._commits.add(name, content_key if name in TEXTS else str(video_id), rows)
+            self._commits.add(name, content_key if TABLES[name] in TEXT_TABLES else str(video_id), rows)
         for table, keys in groups(created.names, video_id, content_key).items():
             self._commits.gone(table, keys)
         names = {name for name in self._names if name not in video.needed} | set(created.names)

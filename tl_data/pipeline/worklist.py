@@ -19,16 +19,7 @@ import pyarrow as pa
 
 from tl_data.errors import MediaRefused, MissingExtra, TLDataError
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import (
-    ANNOTATIONS,
-    CHAPTERS,
-    ERRORS,
-    HIGHLIGHTS,
-    SUMMARIES,
-    TABLES,
-    VIDEOS,
-    LakeSchema,
-)
+from tl_data.lake.schemas import ERRORS, TABLES, TEXT_TABLES, VIDEOS, LakeSchema
 from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_path, missing_file
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
@@ -269,7 +260,7 @@ class Worklist:
         If a job replaces vectors of another model (`refresh`), its videos get new ids, and `texts` returns
         the rows to write again under the new id.
         """
-        for declared in (SUMMARIES, CHAPTERS, HIGHLIGHTS, ANNOTATIONS):
+        for declared in TEXT_TABLES:
             self._copy(declared.name, lake.batches(declared))
 
     def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:

@@ -1,7 +1,7 @@
 """Batches of rows from Arrow columns: equal rows are one row, which is called and converted once.
 
-A SQL engine passes thousands of rows at a time, and a vector of 512 numbers takes 10 us to convert. So only
-the distinct rows of a batch go to the pool, and Arrow repeats their answers.
+A SQL engine passes thousands of rows at a time. Only the distinct rows of a batch go to the pool, and Arrow
+repeats their answers.
 """
 
 from __future__ import annotations

@@ -65,14 +65,20 @@ class StatementBar:
     def counted(self, rows: Iterable[T]) -> Iterator[T]:
         """The rows, each counted when it is read."""
         for row in rows:
-            self.rows += 1
+            with self._lock:
+                self.rows += 1
             yield row
 
     def shown(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         """The outcomes of the rows, each of which advances the bar."""
-        for outcome in outcomes:
-            self._advance(failed=outcome.error is not None)
-            yield outcome
+        try:
+            for outcome in outcomes:
+                self._advance(failed=outcome.error is not None)
+                yield outcome
+        finally:
+            with self._lock:
+                if self._bar is not None:
+                    self._bar.draw(last=True)
 
     def _advance(self, *, failed: bool) -> None:
         with self._lock:
@@ -88,7 +94,7 @@ class StatementBar:
             state = f"{self.done}/{self.rows} rows{failures}, {elapsed:.0f} s"
             task = self._bar.progress.tasks[0].id
             self._bar.progress.update(task, completed=self.done, total=self.rows, state=state)
-            self._bar.draw(last=self.done == self.rows)
+            self._bar.draw()
 
 
 def _progress() -> Progress:
