@@ -230,6 +230,19 @@ RESERVED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("tool", "option"),
+    [
+        *(("chroma", "tls=yes"), ("redis", "tls=True"), ("qdrant", "tls=1"), ("aperturedb", "tls=")),
+        *(("mongodb", "tls=on"), ("mongodb", "srv=yes"), ("weaviate", "tls=TRUE")),
+    ],
+)
+def test_an_unclear_switch_of_encryption_is_refused(lake: Lake, tool: str, option: str) -> None:
+    name, _, value = option.partition("=")
+    with pytest.raises(SettingsError, match=f"{name} is {value!r}; it must be true or false"):
+        tl_data.export(lake.folder, f"{tool}://me:secret@127.0.0.1:9/db?{option}")
+
+
 @pytest.mark.parametrize(("tool", "name"), RESERVED.items())
 def test_a_name_that_the_store_reserves_is_refused_before_it_is_opened(tool: str, name: str) -> None:
     sink = sink_of(tool)

@@ -203,7 +203,7 @@ def check_options(sink: Sink, target: Target) -> None:
     """Validate the options of an address.
 
     Raises:
-        SettingsError: an option or the metric is unknown, or the place is missing.
+        SettingsError: an option is unknown or has another value than it takes, or the place is missing.
     """
     known = {**sink.options, "table": "", **({"metric": ""} if sink.reads == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
@@ -211,6 +211,9 @@ def check_options(sink: Sink, target: Target) -> None:
         raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {valid}")
     if (metric := target.options.get("metric", "cosine")) not in METRICS:
         raise SettingsError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
+    for name in ("tls", "srv"):
+        if (value := target.options.get(name, "true")) not in ("true", "false"):
+            raise SettingsError(f"{name} is {value!r}; it must be true or false")
     if not target.place:
         raise SettingsError(f"{sink.name}:// needs a place: {sink.doc}")
 
