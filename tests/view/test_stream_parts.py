@@ -84,6 +84,30 @@ def test_the_numbers_of_segments_outlive_the_signatures(server: Server, settings
     assert numbers(streams.fetch(TILE, variant).body) == segments
 
 
+def test_a_variant_that_is_gone_does_not_break_the_stream(server: Server, settings: Settings) -> None:
+    tell_stream(server, "first", "second")
+    streams = Streams(settings)
+    [variant] = numbers(streams.fetch(TILE).body)
+    streams.fetch(TILE, variant)
+    server.tell("GET /l.m3u8", say(404))
+    streams.address_seconds = 0.0  # the signatures are old from now on
+    assert numbers(streams.fetch(TILE).body) == [variant]
+    with pytest.raises(MediaRefused):
+        streams.fetch(TILE, variant)
+    assert len(server.asked("GET /l.m3u8")) == 3, "renewed once more, then fetched"
+
+
+def test_a_stream_that_is_gone_is_refused(server: Server, settings: Settings) -> None:
+    tell_stream(server, "first", "second")
+    streams = Streams(settings)
+    streams.fetch(TILE)
+    server.tell("GET /m.m3u8", say(404))
+    streams.address_seconds = 0.0
+    for _ in range(2):
+        with pytest.raises(MediaRefused):
+            streams.fetch(TILE)
+
+
 def test_parts_are_renewed_once_while_several_wait(server: Server, settings: Settings) -> None:
     tell_stream(server, "first")
     streams = Streams(settings)

@@ -160,7 +160,13 @@ class Streams:
         """Ask for new addresses of the parts that are known. The caller holds the lock of the stream."""
         stream.start(self._address(tile))
         for number in sorted(stream.playlists):  # a playlist has a higher number than the one that names it
-            part = self._read(stream.addresses[number])
+            try:
+                part = self._read(stream.addresses[number])
+            except MediaRefused:  # the platform no longer has this variant; the others play on
+                if number == 0:
+                    raise
+                stream.playlists.discard(number)
+                continue
             if _is_playlist(part):
                 stream.replaced(part, number, tile["id"])
         stream.renewed = time.monotonic()
