@@ -33,6 +33,7 @@ export class Player {
     this.close();
     this.makeScreen();
     const answer = await fetch(stream(id)).catch(() => null);
+    if (!this.element.isConnected) return;
     if (!answer?.ok) this.refuse(reason);
     else await this.openHls(stream(id));
   }
