@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tl_data._version import __version__
+from tl_data.client.local_server import MODELS_PATH, engine_environment
 from tl_data.errors import TLDataError
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.untrusted import printable
@@ -159,11 +160,15 @@ def _models(settings: Settings) -> list[Finding]:
 def _engine_models(settings: Settings) -> dict[str, Any] | str:
     """The models that the embedded engine would use, or a message why it cannot start. Starts no server."""
     home = Path(settings.home).resolve() / "engine"
-    environment = {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--describe"]
     try:
         finished = subprocess.run(
-            command, env=environment, check=False, capture_output=True, text=True, timeout=60
+            command,
+            env=engine_environment(settings.tiers),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"the models of the embedded engine are unknown: {error}"
@@ -179,7 +184,7 @@ def _server_models(settings: Settings) -> dict[str, Any] | str:
     parts = urlsplit(settings.base_url or "")
     key = settings.key_for(settings.base_url or "")
     headers = {"x-api-key": key} if key else {}
-    request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers=headers)
+    request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}{MODELS_PATH}", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return dict(orjson.loads(answer.read()))

@@ -5,7 +5,6 @@ The engine is a separate program in the same package, so its modules are started
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import orjson
 import pyarrow as pa
 
 from tl_data.cli.output import echo, output_options, show
+from tl_data.client.local_server import engine_environment
 from tl_data.errors import SettingsError
 from tl_data.settings import Settings
 
@@ -51,7 +51,7 @@ def _list(to: str, file: str | None) -> None:
     command = [sys.executable, "-m", "tl_data.local.model_files", "--models", str(_folder(settings))]
     finished = subprocess.run(
         command,
-        env=_environment(settings),
+        env=engine_environment(settings.tiers),
         check=False,
         capture_output=True,
         text=True,
@@ -100,14 +100,9 @@ def pull(source: str, dry_run: bool) -> None:
     command = [sys.executable, "-m", "tl_data.local.model_pull", source, "--models", str(_folder(settings))]
     if dry_run:
         command.append("--dry-run")
-    sys.exit(subprocess.run(command, env=_environment(settings), check=False).returncode)
+    sys.exit(subprocess.run(command, env=engine_environment(settings.tiers), check=False).returncode)
 
 
 def _folder(settings: Settings) -> Path:
     """The folder of the pulled models."""
     return Path(settings.home).resolve() / "models"
-
-
-def _environment(settings: Settings) -> dict[str, Any]:
-    """The environment of the engine's modules, with the settings of its models from all sources."""
-    return {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers

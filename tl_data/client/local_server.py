@@ -117,6 +117,11 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
             raise
 
 
+def engine_environment(tiers: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process of the engine: of the settings of its models, only those in `tiers`."""
+    return {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | dict(tiers)
+
+
 def _wait_for_other_engine(home: Path, tiers: Mapping[str, str]) -> None:
     """Wait until an engine with other models has exited. It exits after the last process that uses it."""
     deadline = time.monotonic() + OTHER_ENGINE_SECONDS
@@ -174,8 +179,7 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            env={n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")}
-            | {"TL_ENGINE_API_KEY": key, **tiers},
+            env=engine_environment(tiers) | {"TL_ENGINE_API_KEY": key},
         )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
