@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from tl_data.lake.schemas import CLIPS, VIDEOS
 from tl_data.view.app import Viewer
 from tl_data.view.library import Library, Query
 from tl_data.view.snapshot import LakeFolder
+from tl_data.view.snippets import Place, snippets
 
 __all__ = ["browser", "opened"]  # fixtures
 
@@ -59,6 +61,19 @@ def test_a_large_table_of_clips(tmp_path: Path) -> None:
     found = library.video(ids[543])
     assert found is not None
     assert [clip["clip_number"] for clip in found["clips"]] == list(range(CLIPS_EACH))
+
+
+def test_words_that_only_another_program_writes_are_found_and_copied(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    clip = {"video_id": "v", "start_sec": 1.0, "end_sec": 2.0, "transcription": 7, "on_screen_text": "EXIT"}
+    pq.write_table(pa.Table.from_pylist([clip]), tmp_path / "clips" / "part.parquet")
+    library = Library(LakeFolder(str(tmp_path)))
+    assert [hit["start_sec"] for hit in library.words("exit", 10)] == [1.0]
+    assert library.searched() == [("clips", "on_screen_text")], "the other column has no text"
+    place = Place(str(tmp_path), "parquet")
+    statement = snippets(place, "words", text="exit", searched=library.searched())["DuckDB"]
+    with duckdb.connect() as con:
+        assert con.sql(statement).fetchall() == [("v", 1.0, 2.0, "EXIT")]
 
 
 def test_a_half_written_commit_is_a_note(tmp_path: Path, video: Path) -> None:

@@ -242,7 +242,7 @@ def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
         **arguments,
         start=float(query.get("start", 0)),
         index=index,
-        tables=[name for name, count in viewer.lake.snapshot().counts.items() if count],
+        searched=viewer.library.searched(),
     )
 
 

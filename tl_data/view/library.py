@@ -20,6 +20,13 @@ SORTS = ("newest", "oldest", "title", "longest", "shortest")
 MAX_TOPICS = 40  # the most topics that the viewer offers as filters
 #: The text columns of `clips`. Jobs write `transcription`; only programs of others add `on_screen_text`.
 TEXT_COLUMNS = ("transcription", "on_screen_text")
+#: Kind of hits, table, text columns that a search by words reads.
+SEARCHED = (
+    ("chapter", "chapters", ("title", "summary")),
+    ("speech", "clips", TEXT_COLUMNS),
+    ("highlight", "highlights", ("highlight", "summary")),
+    ("annotation", "annotations", ("label",)),
+)
 #: Kinds of rows of `annotations` -> name of their lane in the timeline.
 LANES = {"text": "on-screen text", "object": "objects"}
 #: Columns that only programs of others add to `clips` -> name of their lane. Jobs write `annotations`.
@@ -144,18 +151,19 @@ class Library:
         snapshot = self.lake.snapshot()
         hits = [
             {"kind": kind, **_hit(row, row.get(column) or "")}
-            for kind, table, columns in (
-                ("chapter", snapshot.chapters.rows, ("title", "summary")),
-                ("speech", snapshot.clips.rows, TEXT_COLUMNS),
-                ("highlight", snapshot.highlights.rows, ("highlight", "summary")),
-                ("annotation", snapshot.annotations.rows, ("label",)),
-            )
+            for kind, table, columns in SEARCHED
             for column in columns
-            for row in _matching(table, column, text, limit)
+            for row in _matching(getattr(snapshot, table).rows, column, text, limit)
         ]
         # Of several hits with the same start in the same video, only the first one is kept.
         distinct = {(h["id"], h["start_sec"]): h for h in reversed(hits)}
         return [self.titled(hit) for hit in reversed(distinct.values())][:limit]
+
+    def searched(self) -> list[tuple[str, str]]:
+        """The tables with rows and their text columns that a search by words reads in this lake."""
+        snapshot = self.lake.snapshot()
+        tables = [(name, getattr(snapshot, name).rows, columns) for _, name, columns in SEARCHED]
+        return [(n, c) for n, rows, columns in tables for c in columns if rows.num_rows and _is_text(rows, c)]
 
     def titled(self, hit: Row) -> Row:
         """A hit with the title of its video. `known` is whether the lake has the video."""
@@ -182,15 +190,10 @@ class Library:
         """The ids, or content keys, of videos whose clips, chapters or other texts contain a text."""
         snapshot = self.lake.snapshot()
         video_ids: set[str] = set()
-        for table, columns in (
-            (snapshot.clips.rows, TEXT_COLUMNS),
-            (snapshot.chapters.rows, ("title", "summary")),
-            (snapshot.summaries.rows, ("summary",)),
-            (snapshot.highlights.rows, ("highlight", "summary")),
-            (snapshot.annotations.rows, ("label",)),
-        ):
+        for _, name, columns in (*SEARCHED, ("summary", "summaries", ("summary",))):
+            table = getattr(snapshot, name).rows
             for column in columns:
-                if column in table.column_names and pa.types.is_string(table.schema.field(column).type):
+                if _is_text(table, column):
                     mask = pc.match_substring(table.column(column), text, ignore_case=True)
                     video_ids |= set(pc.unique(identifiers(table).filter(mask)).to_pylist())
         return video_ids
@@ -288,8 +291,13 @@ def _hit(row: Row, text: str) -> Row:
     return {"id": identifier, "start_sec": row["start_sec"], "end_sec": row["end_sec"], "text": text}
 
 
+def _is_text(table: pa.Table, column: str) -> bool:
+    """Whether a table has a column of texts with this name."""
+    return column in table.column_names and pa.types.is_string(table.schema.field(column).type)
+
+
 def _matching(table: pa.Table, column: str, text: str, limit: int) -> Iterable[Row]:
-    if column not in table.column_names or not pa.types.is_string(table.schema.field(column).type):
+    if not _is_text(table, column):
         return []
     mask = pc.match_substring(table.column(column), text, ignore_case=True)
     return list(table.filter(mask).slice(0, limit).to_pylist())

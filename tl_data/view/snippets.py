@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tl_data.catalog import literal
-
-#: The tables and columns that a search by words reads.
-SEARCHED = (
-    ("clips", "transcription"),
-    ("chapters", "title"),
-    ("chapters", "summary"),
-    ("highlights", "highlight"),
-    ("highlights", "summary"),
-    ("annotations", "label"),
-)
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ def snippets(
     video: str = "",
     start: float = 0.0,
     index: str = "tl_data",
-    tables: Collection[str] = (),
+    searched: Sequence[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """The code that returns the content of a page, by name: `DuckDB`, `Spark` and `Python`.
 
@@ -54,7 +44,7 @@ def snippets(
         video: id of the shown video, or of the video of the compared clip.
         start: start of that clip in seconds.
         index: name or id of the searched index.
-        tables: the tables of the lake that have rows.
+        searched: the tables and columns that a search by words reads.
     """
 
     def sql(table: Callable[[str], str]) -> str:
@@ -65,8 +55,7 @@ def snippets(
                 f"SELECT c.video_id, c.start_sec, c.end_sec, c.{column} AS text\n"
                 f"FROM {table(name)} c\n"
                 f"WHERE contains(lower(c.{column}), lower({text_literal}))"
-                for name, column in SEARCHED
-                if name == "clips" or name in tables
+                for name, column in searched or [("clips", "transcription")]
             )
         if kind == "index":
             return f"SELECT * FROM tl_search({literal(index)}, {text_literal}, max_hits => 24)"
