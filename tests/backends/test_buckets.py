@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 import tl_data
-from tests.support.buckets import CREDENTIALS, Bucket, unlike
+from benchmarks.films import with_label
+from tests.support.buckets import CREDENTIALS, Bucket
 from tests.support.library import Library
 from tests.support.odd_server import OddServer
 from tl_data.errors import SettingsError
@@ -42,9 +43,9 @@ def con(library: Library) -> Iterator[duckdb.DuckDBPyConnection]:
 def test_a_pattern_is_a_source_and_copies_are_one_video(
     con: duckdb.DuckDBPyConnection, bucket: Bucket, library: Library, quick: Path
 ) -> None:
-    body = unlike(quick.read_bytes(), bucket.name)
+    body = with_label(quick.read_bytes(), bucket.name)
     for key in ("in/2026/a b.mp4", "in/2026/copy é.mp4", "in/c.mp4", "out/d.mp4", "in/notes.txt"):
-        bucket.put(key, unlike(body, "c") if key == "in/c.mp4" else body)
+        bucket.put(key, with_label(body, "c") if key == "in/c.mp4" else body)
     before = library.requests("POST /tasks")
     rows = con.sql(
         "SELECT f.video, f.size_bytes, v.video_id, v.status FROM (SELECT video, size_bytes, "
@@ -69,7 +70,7 @@ def test_a_new_version_of_an_object_is_a_new_video(
     statement = f"SELECT tl_index_video(video).video_id FROM tl_files('s3://{bucket.name}/')"
     ids = []
     for word in ("one", "two"):
-        bucket.put("v.mp4", unlike(quick.read_bytes(), bucket.name + word))
+        bucket.put("v.mp4", with_label(quick.read_bytes(), bucket.name + word))
         tl_data.register(con, library.settings, index=index, concurrency=8 + len(ids))  # a new session
         ids.append(con.sql(statement).fetchall())
     assert [len(rows) for rows in ids] == [1, 1], "a listing has the newest version alone"
@@ -84,7 +85,7 @@ def test_what_may_not_be_listed_or_read(
     files: OddServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    address = bucket.put("v.mp4", unlike(quick.read_bytes(), bucket.name))
+    address = bucket.put("v.mp4", with_label(quick.read_bytes(), bucket.name))
     bucket.deny("s3:GetObject")
     before = library.stats()["video_minutes_indexed"]
     [(code, retryable)] = con.sql(
@@ -149,6 +150,6 @@ def test_addresses_that_cannot_be_read_are_outcomes(
 
 def test_files_by_url_are_uploaded(con: duckdb.DuckDBPyConnection, quick: Path, tmp_path: Path) -> None:
     file = tmp_path / "own é.mp4"
-    file.write_bytes(unlike(quick.read_bytes(), "own"))
+    file.write_bytes(with_label(quick.read_bytes(), "own"))
     statement = "SELECT tl_index_video($1).video_id = tl_index_video($2).video_id"
     assert con.execute(statement, [str(file), file.as_uri()]).fetchall() == [(True,)]

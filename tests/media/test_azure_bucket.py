@@ -23,7 +23,8 @@ import obstore
 import pytest
 from obstore.store import AzureStore
 
-from tests.support.buckets import check_reads, indexed_by_sql, unlike
+from benchmarks.films import with_label
+from tests.support.buckets import check_reads, indexed_by_sql
 from tests.support.library import Library
 from tl_data.errors import MediaRefused
 from tl_data.media.listing import files_below
@@ -108,7 +109,7 @@ def test_sql_takes_a_container_and_pays_once_for_copies(
 ) -> None:
     store = AzureStore("videos", client_options={"allow_http": True})
     for name in ("in/é b.mp4", "in/copy.mp4"):
-        obstore.put(store, name, unlike(quick.read_bytes(), "azure"))
+        obstore.put(store, name, with_label(quick.read_bytes(), "azure"))
     rows = indexed_by_sql(library, "az://videos/in/**")
     assert [(video, status) for video, status, _ in rows] == [
         ("az://videos/in/copy.mp4", "ready"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.films import with_label
 from benchmarks.request_counts import requests_of
 from tests.pipeline.conftest import Account, account_of
 from tests.support import media
@@ -99,8 +100,7 @@ def test_forty_videos_share_everything_else(
     engine = request.getfixturevalue("today" if profile == "today" else "account_2025")
     (films := tmp_path / "films").mkdir()
     for number in range(40):
-        box = f"one of forty {number}".encode()
-        data = (four_videos / "0.mp4").read_bytes() + (len(box) + 8).to_bytes(4, "big") + b"free" + box
+        data = with_label((four_videos / "0.mp4").read_bytes(), f"one of forty {number}")
         (films / f"{number}.mp4").write_bytes(data)
     answered: list[str] = []
 

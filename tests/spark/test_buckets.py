@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import tl_data
-from tests.support.buckets import Bucket, unlike
+from benchmarks.films import with_label
+from tests.support.buckets import Bucket
 from tests.support.library import Library
 from tl_data.spark import functions as tl
 
@@ -26,7 +27,7 @@ def test_sql_and_columns_take_objects_and_pay_once(
     registered: Any, s3_endpoint: str, library: Library, quick: Path
 ) -> None:
     spark, bucket = registered, Bucket.make(s3_endpoint)
-    body = unlike(quick.read_bytes(), bucket.name)
+    body = with_label(quick.read_bytes(), bucket.name)
     addresses = [bucket.put(key, body) for key in ("in/a b.mp4", "in/x/copy é.mp4")]
     bucket.put("in/notes.txt", b"no video")
     before = library.requests("POST /tasks")
@@ -50,7 +51,7 @@ def test_an_object_that_may_not_be_read_is_an_outcome(
     registered: Any, s3_endpoint: str, library: Library, quick: Path
 ) -> None:
     bucket = Bucket.make(s3_endpoint)
-    address = bucket.put("v.mp4", unlike(quick.read_bytes(), bucket.name))
+    address = bucket.put("v.mp4", with_label(quick.read_bytes(), bucket.name))
     bucket.deny("s3:GetObject")
     before = library.stats()["video_minutes_indexed"]
     [row] = registered.sql(f"SELECT try_tl_index_video('{address}') AS o").collect()

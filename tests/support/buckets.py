@@ -64,12 +64,6 @@ class Bucket:
         self.request("PUT", "?policy", json.dumps({"Version": "2012-10-17", "Statement": [denied]}).encode())
 
 
-def unlike(content: bytes, word: str) -> bytes:
-    """The same video as other bytes: with a box of free space that holds a word."""
-    box = word.encode()
-    return content + (len(box) + 8).to_bytes(4, "big") + b"free" + box
-
-
 def check_reads(addresses: Iterable[str], absent: str) -> None:
     """The client reads objects with 100 times the ten digits: a range, the size, and one digest for all.
 
