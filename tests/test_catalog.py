@@ -14,6 +14,7 @@ import tl_data
 from tl_data import catalog
 from tl_data.catalog import Function, Table, function
 from tl_data.cli import docs, operations
+from tl_data.cli.column_docs import DESCRIPTIONS
 from tl_data.cli.main import assembled
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
@@ -92,6 +93,18 @@ def test_the_accounts_of_operations_are_those_of_the_profiles() -> None:
     assert operations.accounts_of("POST /gist") == "2025"
     assert operations.accounts_of("GET /assets/{asset_id}/entities") == "today"
     assert operations.accounts_of("GET /assets/{asset_id}") == "today and 2025"
+
+
+def test_every_description_of_a_column_is_printed() -> None:
+    pairs = {
+        (r.name, field.name)
+        for r in RECORDS
+        for columns in [r.schema if isinstance(r, Table) else r.columns if r.is_table else r.gives]
+        if isinstance(columns, pa.Schema | pa.StructType)
+        for field in columns
+    }
+    used = {key if (key := f"{record}.{column}") in DESCRIPTIONS else column for record, column in pairs}
+    assert used == DESCRIPTIONS.keys()
 
 
 def test_the_printed_pages_are_up_to_date() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Column -> description. `function.column` takes precedence for that function or listing.
-_DESCRIPTIONS = {
+DESCRIPTIONS = {
     "analysis_mode": "general, or time_based_metadata for segments",
     "asset_id": "the platform's id of the uploaded file; NULL without one",
     "asset_ids": "the pictures of the person, as ids of assets",
@@ -59,11 +59,9 @@ _DESCRIPTIONS = {
     "speaker": "who speaks; NULL if the platform identified no speaker",
     "start_sec": "start in seconds from the beginning of the video",
     "status": "state on the platform",
-    "summary": "what happens",
     "task_id": "the platform's id of the task",
     "text": "the spoken words",
     "thumbnail_url": "a picture of the clip; its signature is valid for an hour",
-    "title": "the title",
     "topics": "topics, each in a few words",
     "total_duration_sec": "length of all videos in seconds",
     "transcription": "the words spoken in the clip; NULL without speech",
@@ -101,4 +99,4 @@ def column_description(record: str, column: str) -> str:
     Raises:
         KeyError: the column has no description.
     """
-    return _DESCRIPTIONS.get(f"{record}.{column}") or _DESCRIPTIONS[column]
+    return DESCRIPTIONS.get(f"{record}.{column}") or DESCRIPTIONS[column]
