@@ -151,5 +151,3 @@ KEPT = [
         "a polar bear", "the president signs a law", "a map of Europe",
     )),
 ]  # fmt: skip
-
-QUESTIONS = TUNING + KEPT

@@ -107,9 +107,7 @@ def start(folder: Path) -> dict[str, float]:
         with urllib.request.urlopen(request, timeout=30) as answer:
             answer.read()
         wall = time.perf_counter() - began
-        fields = Path(f"/proc/{engine.pid}/stat").read_text().rpartition(")")[2].split()
-        cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        megabytes = int(Path(f"/proc/{engine.pid}/statm").read_text().split()[1]) * 4096 / 2**20
+        cpu, megabytes = _cpu_seconds(engine.pid), _own_bytes(engine.pid) / 2**20
     finally:
         engine.terminate()
         engine.wait()
@@ -150,12 +148,14 @@ def look(
 
 def _cpu(pool: WorkerPool) -> float:
     """Seconds of CPU that the workers and their ears have taken."""
-    ticks = 0
-    for worker in pool._all:
-        for one in (str(worker.process.pid), *_children(worker.process.pid)):
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    workers = [worker.process.pid for worker in pool._all]
+    return sum(_cpu_seconds(one) for worker in workers for one in (worker, *_children(worker)))
+
+
+def _cpu_seconds(pid: int | str) -> float:
+    """Seconds of CPU that one process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children(pid: int) -> list[str]:
@@ -163,7 +163,7 @@ def _children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
-def _own_bytes(pid: str) -> int:
+def _own_bytes(pid: int | str) -> int:
     """Bytes of memory of one process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 

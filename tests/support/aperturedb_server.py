@@ -16,7 +16,6 @@ import numpy as np
 
 from tests.support.store_server import Faults, Refuse, require
 
-PROTOCOL = 1  # version of the protocol; the client says 0 for plain TCP
 ENGINES, METRICS = {"FaissFlat", "FaissIVFFlat", "FaissHNSWFlat", "Flinng", "HNSW"}, {"L2", "IP", "CS"}
 
 
