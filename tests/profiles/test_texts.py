@@ -215,7 +215,7 @@ def test_vectors_of_a_video_by_marengo_35(account: Account) -> None:
 
 def test_vectors_of_a_video_after_the_older_tasks_are_withdrawn(account: Account) -> None:
     if not account.today:
-        return
+        pytest.skip("an account of 2025 has only the older tasks")
     ask = {"video": account.url, "video_clip_length": 4}
     expected = account.call("video_vectors", **ask)
     faults = f"{str(account.connection.settings.base_url).removesuffix('/v1.3')}/_engine/faults"
