@@ -12,21 +12,21 @@ import pytest
 
 import tl_data
 from tl_data import catalog
-from tl_data.catalog import Function, Table, function
+from tl_data.catalog import Function, Listing, function
 from tl_data.cli import docs, operations
 from tl_data.cli.column_docs import DESCRIPTIONS
 from tl_data.cli.main import assembled
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.local.profiles import PROFILES
 
-RECORDS = [*FUNCTIONS.values(), *TABLES.values()]
+RECORDS = [*FUNCTIONS.values(), *LISTINGS.values()]
 NAMES = [r.name for r in RECORDS]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=NAMES)
-def test_every_record_is_complete(record: Function | Table) -> None:
+def test_every_record_is_complete(record: Function | Listing) -> None:
     assert record.doc.endswith(".")
     assert "\n" not in record.doc
     assert all(p.doc for p in record.parameters)
@@ -35,7 +35,7 @@ def test_every_record_is_complete(record: Function | Table) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=NAMES)
-def test_every_record_is_a_python_function_with_help(record: Function | Table) -> None:
+def test_every_record_is_a_python_function_with_help(record: Function | Listing) -> None:
     call = getattr(tl_data, record.name)
     assert record.doc in call.__doc__
     assert record.name in dir(tl_data)
@@ -76,7 +76,7 @@ def test_a_declaration_without_a_description_is_refused() -> None:
 
 def test_end_is_never_a_column() -> None:
     """END and START are reserved words of SQL: the columns are start_sec and end_sec."""
-    columns = {c.name for r in RECORDS for c in (r.schema if isinstance(r, Table) else r.columns)}
+    columns = {c.name for r in RECORDS for c in (r.schema if isinstance(r, Listing) else r.columns)}
     assert not columns & {"start", "end"}
 
 
@@ -99,7 +99,7 @@ def test_every_description_of_a_column_is_printed() -> None:
     pairs = {
         (r.name, field.name)
         for r in RECORDS
-        for columns in [r.schema if isinstance(r, Table) else r.columns if r.is_table else r.gives]
+        for columns in [r.schema if isinstance(r, Listing) else r.columns if r.returns_table else r.gives]
         if isinstance(columns, pa.Schema | pa.StructType)
         for field in columns
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.library import Library
 from tl_data.connection import connect
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.session import BYTES_A_SECOND, Lengths
 
 
@@ -33,7 +33,7 @@ def test_listed_videos_are_not_requested_again(library: Library, tmp_path: Path)
     """An analysis is billed by the length of its video, which a listing contains."""
     connection = connect(library.settings.but(ledger=str(tmp_path / "ledger")))
     lengths = connection.session.lengths
-    batches = connection.batches(TABLES["videos"], index_id=library.index)
+    batches = connection.batches(LISTINGS["videos"], index_id=library.index)
     listed = {row["video_id"]: row["duration_sec"] for batch in batches for row in batch.to_pylist()}
     assert listed
     assert {video: lengths.about(video) for video in listed} == listed

@@ -116,13 +116,13 @@ def __getattr__(name: str) -> Any:
     # Python also calls this for a submodule that is not imported yet (`from tl_data import docs`).
     if not name.startswith("_") and find_spec(f"tl_data.{name}") is None:
         catalog = _catalog()
-        if name in catalog.FUNCTIONS or name in catalog.TABLES:
-            from tl_data.backends.pandas import python_function, python_table
+        if name in catalog.FUNCTIONS or name in catalog.LISTINGS:
+            from tl_data.backends.pandas import python_function, python_listing
 
             function: Any = (
                 python_function(catalog.FUNCTIONS[name])
                 if name in catalog.FUNCTIONS
-                else python_table(catalog.TABLES[name])
+                else python_listing(catalog.LISTINGS[name])
             )
             globals()[name] = function
             return function
@@ -134,7 +134,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     catalog = _catalog()
-    return sorted([*__all__, *catalog.FUNCTIONS, *catalog.TABLES])
+    return sorted([*__all__, *catalog.FUNCTIONS, *catalog.LISTINGS])
 
 
 def _catalog() -> Any:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from tl_data.billing import Bill
-from tl_data.catalog import Function, Table
+from tl_data.catalog import Function, Listing
 from tl_data.client import Client
 from tl_data.client.local_server import Engine, engine, models_of
 from tl_data.errors import APIError, RowFailed, SettingsError
@@ -336,7 +336,7 @@ class Connection:
             for operation, units in sorted(self.bill.operations.items())
         ]
 
-    def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: Listing, **options: Any) -> Iterator[pa.RecordBatch]:
         """A listing as record batches. An offline listing opens no session and starts no engine."""
         session = None if table.offline else self.session
         return self._loop.iterate(table.batches(session, **options))

@@ -10,13 +10,13 @@ import duckdb
 import pyarrow as pa
 
 from tl_data.backends.duckdb import sql_type
-from tl_data.catalog import FUNCTIONS, TABLES
+from tl_data.catalog import FUNCTIONS, LISTINGS
 
 
 def test_types_are_those_to_which_duckdb_converts() -> None:
-    kinds = {p.type for record in (*FUNCTIONS.values(), *TABLES.values()) for p in record.parameters}
+    kinds = {p.type for record in (*FUNCTIONS.values(), *LISTINGS.values()) for p in record.parameters}
     kinds |= {kind for f in FUNCTIONS.values() for kind in (f.gives, f.outcome)}
-    kinds |= {pa.list_(pa.struct(list(t.schema))) for t in TABLES.values()} | {
+    kinds |= {pa.list_(pa.struct(list(t.schema))) for t in LISTINGS.values()} | {
         pa.binary(),
         pa.timestamp("us"),
     }

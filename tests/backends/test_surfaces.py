@@ -20,7 +20,7 @@ from tests.support.surfaces import DuckDB, Pandas, Surface
 from tl_data.catalog import Function, Parameter
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.session import Session
 from tl_data.types import TEXT
 
@@ -305,4 +305,4 @@ def test_rows_become_tables_of_every_kind(library: Library) -> None:
     assert hits.to_pandas()["rank"].tolist() == hits.to_polars()["rank"].to_list() == [1]
     listed = tl_data.videos(library.index, filename="no such file", settings=library.settings)
     assert listed == []
-    assert listed.to_arrow().schema == TABLES["videos"].schema
+    assert listed.to_arrow().schema == LISTINGS["videos"].schema

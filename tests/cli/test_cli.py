@@ -85,7 +85,7 @@ def test_completion_of_commands_and_options(shell: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", catalog.records(), ids=lambda r: r.name)
-def test_every_command_has_help_with_its_arguments(record: catalog.Function | catalog.Table) -> None:
+def test_every_command_has_help_with_its_arguments(record: catalog.Function | catalog.Listing) -> None:
     command = assembled().commands[record.name.replace("_", "-")]
     text = command.get_help(click.Context(command))
     for p in record.parameters:

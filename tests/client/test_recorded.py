@@ -24,7 +24,7 @@ from tl_data.errors import (
     TLDataError,
     is_shape_refusal,
 )
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.functions.embed import segments, vector_rows
 from tl_data.functions.listings import analyze_task_row
 from tl_data.functions.search import _hit
@@ -310,7 +310,7 @@ def test_the_record_of_a_video(server: ReplayServer, connection: Connection) -> 
 def test_the_list_of_videos(server: ReplayServer, connection: Connection) -> None:
     item = seen("videos_list_item_marengo30")
     server.say(f"GET /indexes/{INDEX_ID}/videos", {"data": [item], "page_info": {"total_page": 1}})
-    [batch] = connection.batches(TABLES["videos"])
+    [batch] = connection.batches(LISTINGS["videos"])
     [row] = batch.to_pylist()
     assert (row["video_id"], row["filename"], row["duration_sec"]) == (item["_id"], "clip.mp4", None)
     assert json.loads(row["user_metadata"]) == item["user_metadata"]

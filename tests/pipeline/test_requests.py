@@ -15,7 +15,7 @@ from benchmarks.request_counts import requests_of
 from tests.pipeline.conftest import Account, account_of
 from tests.support import media
 from tl_data import __version__, pipeline
-from tl_data.catalog import FUNCTIONS, TABLES
+from tl_data.catalog import FUNCTIONS, LISTINGS
 from tl_data.client.task_poller import DIRECT_AFTER
 from tl_data.connection import connect
 from tl_data.demo.file_server import FileServer, Handler
@@ -168,7 +168,7 @@ def test_segments_and_windows_are_billed_as_estimated(
     session = connection.session
 
     async def estimated() -> dict[str, Any]:
-        pages = TABLES["estimate"].pages(session, name, [account.urls[0]], json.dumps(arguments))
+        pages = LISTINGS["estimate"].pages(session, name, [account.urls[0]], json.dumps(arguments))
         return [row async for page in pages for row in page].pop()
 
     estimate = connection.run(estimated())

@@ -12,7 +12,7 @@ from tests.profiles.conftest import Account
 from tl_data.analysis import Part, TextRequest, TextResult, VideoRef, Window
 from tl_data.connection import Connection, connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 
 SCHEMA = '{"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}'
 
@@ -130,7 +130,7 @@ def test_texts_of_listed_videos_need_no_request_for_the_video(account: Account) 
     ledger = str(account.path.parent / f"ledger-of-a-listing-{account.profile}")
     other = connect(account.connection.settings.but(ledger=ledger))
     try:
-        batches = other.batches(TABLES["videos"], index_id=account.index)
+        batches = other.batches(LISTINGS["videos"], index_id=account.index)
         listed = [row for batch in batches for row in batch.to_pylist()]
         routes = ("GET /indexes/{index_id}/videos/{video_id}", "GET /assets/{asset_id}")
         before = account.requests(*routes)

@@ -17,9 +17,9 @@ from tests.conftest import Engine
 from tests.support.library import Library
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
-from tl_data.functions import TABLES
+from tl_data.functions import LISTINGS
 from tl_data.settings import Settings
-from tl_data.spark.datasource import Listing, TwelveLabs
+from tl_data.spark.datasource import ListingReader, TwelveLabs
 from tl_data.spark.worker import Worker
 
 pytestmark = pytest.mark.spark
@@ -32,7 +32,7 @@ def read(spark: Any, what: str, **options: Any) -> Any:
 def test_listings(registered: Any, library: Library) -> None:
     assert library.index in [row["index_name"] for row in read(registered, "indexes").collect()]
     videos = read(registered, "videos", index_id=library.index)
-    assert videos.schema.fieldNames() == TABLES["videos"].schema.names
+    assert videos.schema.fieldNames() == LISTINGS["videos"].schema.names
     rows = videos.toArrow().to_pylist()
     expected = tl_data.videos(library.index, settings=library.settings)
     assert rows == expected
@@ -68,7 +68,7 @@ def test_a_search_for_each_query(registered: Any, library: Library) -> None:
 def test_filters_are_pushed_down() -> None:
     from pyspark.sql.datasource import EqualTo, GreaterThanOrEqual, In
 
-    reader = Listing(Worker(Settings(), "scope"), TABLES["videos"], {"filename": "a.mp4"})
+    reader = ListingReader(Worker(Settings(), "scope"), LISTINGS["videos"], {"filename": "a.mp4"})
     since = datetime(2026, 1, 2, 3, tzinfo=UTC)
     filters = [
         In(("index_id",), ("one", "two")),
@@ -82,7 +82,7 @@ def test_filters_are_pushed_down() -> None:
         said | {"index_id": "one"},
         said | {"index_id": "two"},
     ]
-    tasks = Listing(Worker(Settings(), "scope"), TABLES["tasks"], {})
+    tasks = ListingReader(Worker(Settings(), "scope"), LISTINGS["tasks"], {})
     tasks.pushFilters([In(("status",), ("ready", "failed"))])
     assert [part.options for part in tasks.partitions()] == [{"status": ["ready", "failed"]}]
 

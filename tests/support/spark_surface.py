@@ -20,7 +20,7 @@ class Spark(Surface):
 
     def call(self, f: Function, rows: Rows) -> list[Any]:
         self._given(f, rows)
-        if not f.is_table:
+        if not f.returns_table:
             found = self.spark.sql(f"SELECT {f.sql}({self._named(f, rows)}) AS value FROM given ORDER BY n")
             return self._values(found)
         columns = ", ".join(f"'{c}', c.`{c}`" for c in f.columns.names)

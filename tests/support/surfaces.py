@@ -52,7 +52,7 @@ class DuckDB(Surface):
 
     def call(self, f: Function, rows: Rows) -> list[Any]:
         self._given(f, rows)
-        if not f.is_table:
+        if not f.returns_table:
             found = self.con.sql(f"SELECT {f.sql}({self._named(f, rows)}) AS value FROM given ORDER BY n")
             return found.to_arrow_table().column("value").to_pylist()
         columns = ", ".join(f'"{c}" := c."{c}"' for c in f.columns.names)

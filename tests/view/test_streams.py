@@ -19,7 +19,7 @@ from tests.view.conftest import Served, make_sound
 from tests.view.test_browser import CHROMIUM, Opened, browser, opened, time_of, wait_playing, wait_until
 from tests.view.test_view import ask, get
 from tl_data.connection import connect
-from tl_data.functions import TABLES
+from tl_data.functions import LISTINGS
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import VIDEOS
@@ -38,7 +38,7 @@ def indexed(
     folder = tmp_path_factory.mktemp("indexed")
     rows = (
         row
-        for batch in connect(library.settings).batches(TABLES["videos"], index_id=library.index)
+        for batch in connect(library.settings).batches(LISTINGS["videos"], index_id=library.index)
         for row in batch.to_pylist()
     )
     first = next(rows)

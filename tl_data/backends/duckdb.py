@@ -28,10 +28,10 @@ import duckdb
 import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.catalog import Function, Listing, Parameter, literal
 from tl_data.connection import Connection, cancel_all
 from tl_data.errors import SettingsError
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.runtime.batches import Batch
 from tl_data.runtime.concurrency import asked_by
 from tl_data.types import VECTOR
@@ -74,9 +74,9 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
     macros = []
     for f in FUNCTIONS.values():
-        macros.append(_macro(f.sql, f.parameters, f.gives, f.is_table, dimension))
+        macros.append(_macro(f.sql, f.parameters, f.gives, f.returns_table, dimension))
         macros.append(_macro(f"try_{f.sql}", f.parameters, f.outcome, False, None))
-    for t in TABLES.values():
+    for t in LISTINGS.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         macros.append(_macro(t.sql, t.parameters, rows, True, None))
     for kind in kinds:
@@ -123,7 +123,7 @@ def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registra
     for f in FUNCTIONS.values():
         _udf(con, registration, f"_{f.sql}", f.parameters, f.gives, _values(registration, f))
         _udf(con, registration, f"_try_{f.sql}", f.parameters, f.outcome, _outcomes(registration, f))
-    for t in TABLES.values():
+    for t in LISTINGS.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         _udf(con, registration, f"_{t.sql}", t.parameters, rows, _listing(registration, t))
     _udf(con, registration, "_tl_usage", (), USAGE_ROWS, _usage(registration))
@@ -292,7 +292,7 @@ def _outcomes(registration: _Registration, f: Function) -> Callable[..., pa.Arra
     return run
 
 
-def _listing(registration: _Registration, t: Table) -> Callable[..., pa.Array]:
+def _listing(registration: _Registration, t: Listing) -> Callable[..., pa.Array]:
     gives = pa.list_(pa.struct(list(t.schema)))
 
     def run(*columns: Any) -> pa.Array:
@@ -351,7 +351,7 @@ def _macro(
     name: str,
     parameters: Sequence[Parameter],
     gives: pa.DataType,
-    is_table: bool,
+    returns_table: bool,
     dimension: int | None,
 ) -> str:
     """The definition of the macro that calls a UDF: name, arguments and body."""
@@ -373,7 +373,7 @@ def _macro(
             return f"{name}({', '.join(others)}) AS {fixed}, ({', '.join(with_dimension)}) AS {call}"
         call = with_length
     # Depth 2 unnests the list and its structs. A greater depth would also unnest vectors and lists of words.
-    body = f"TABLE SELECT unnest({call}, max_depth := 2)" if is_table else call
+    body = f"TABLE SELECT unnest({call}, max_depth := 2)" if returns_table else call
     return f"{name}({', '.join(declarations)}) AS {body}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.catalog import Function, Table, bound, described
+from tl_data.catalog import Function, Listing, bound, described
 from tl_data.connection import connect
 from tl_data.display import Rows
 from tl_data.errors import SchemaMismatch
@@ -29,7 +29,7 @@ def python_function(f: Function) -> Callable[..., Any]:
         columns = {name: value for name, value in arguments.items() if _is_series(value)}
         if not columns:
             value = connection.call(f, **arguments)
-            return Rows(value, f.columns) if f.is_table and value is not None else value
+            return Rows(value, f.columns) if f.returns_table and value is not None else value
         name, first = next(iter(columns.items()))
         for other, column in columns.items():
             if type(column) is not type(first):
@@ -54,7 +54,7 @@ def python_function(f: Function) -> Callable[..., Any]:
     return described(call, f)
 
 
-def python_table(t: Table) -> Callable[..., Any]:
+def python_listing(t: Listing) -> Callable[..., Any]:
     """The Python function for a listing: `videos("demo")` returns `Rows`."""
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Rows:

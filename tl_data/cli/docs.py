@@ -14,12 +14,12 @@ import click
 import pyarrow as pa
 
 from tl_data import catalog
-from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.catalog import Function, Listing, Parameter, literal
 from tl_data.cli import stubs, unity
 from tl_data.cli.column_docs import column_description
 from tl_data.cli.operations import operations
 from tl_data.cli.site import site_pages
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -82,17 +82,17 @@ def sql_type(kind: pa.DataType) -> str:
     return names.get(str(kind), "timestamp" if pa.types.is_timestamp(kind) else str(kind))
 
 
-def example(record: Function | Table) -> str:
+def example(record: Function | Listing) -> str:
     """An example statement. It passes required arguments by position and the others by name."""
     required = [p.name for p in record.parameters if p.required]
     arguments = [literal(record.example[n]) for n in required]
     arguments += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
     call = f"{record.sql}({', '.join(arguments)})"
-    has_rows = isinstance(record, Table) or record.is_table
+    has_rows = isinstance(record, Listing) or record.returns_table
     return f"SELECT * FROM {call};" if has_rows else f"SELECT {call};"
 
 
-def _signature(record: Function | Table) -> str:
+def _signature(record: Function | Listing) -> str:
     return ", ".join(p.name if p.required else f"{p.name} => {literal(p.default)}" for p in record.parameters)
 
 
@@ -116,7 +116,7 @@ def _sql_page() -> str:
     for f in FUNCTIONS.values():
         result = (
             "rows of " + ", ".join(f"{c.name} {sql_type(c.type)}" for c in f.columns)
-            if f.is_table
+            if f.returns_table
             else sql_type(f.gives)
         )
         lines = [f"-- {f.sql}({_signature(f)})", f"-- {f.doc}", f"--   gives {result}"]
@@ -130,7 +130,7 @@ def _listings_page() -> str:
         f"{_HEAD}-- The listings of the API in DuckDB and Spark SQL. Spark also reads them by\n"
         "-- spark.read.format('twelvelabs'), except tl_estimate.\n"
     ]
-    for t in TABLES.values():
+    for t in LISTINGS.values():
         columns = ", ".join(f"{c.name} {sql_type(c.type)}" for c in t.schema)
         lines = [f"-- {t.sql}({_signature(t)})", f"-- {t.doc}", f"--   rows of {columns}"]
         parts.append("\n".join([*lines, *_argument_lines(t.parameters), example(t)]) + "\n")
@@ -141,7 +141,7 @@ def _summary() -> str:
     """The names of all functions and listings, for the README."""
     groups = {
         "Functions": [f.sql for f in FUNCTIONS.values()],
-        "Listings": [t.sql for t in TABLES.values()],
+        "Listings": [t.sql for t in LISTINGS.values()],
     }
     lines = [
         f"**{title}**, in DuckDB and Spark: " + ", ".join(f"`{name}`" for name in names) + "."
@@ -187,9 +187,9 @@ def _reference() -> str:
     return "\n".join(parts)
 
 
-def _section(record: Function | Table) -> str:
+def _section(record: Function | Listing) -> str:
     columns = record.columns if isinstance(record, Function) else record.schema
-    has_rows = isinstance(record, Table) or record.is_table
+    has_rows = isinstance(record, Listing) or record.returns_table
     lines = [f"## {record.sql}\n", record.doc]
     if record.detail:
         lines += ["", record.detail]

@@ -16,10 +16,10 @@ import pyarrow as pa
 from click.shell_completion import get_completion_class
 
 from tl_data._version import __version__
-from tl_data.catalog import Function, Parameter, Table
+from tl_data.catalog import Function, Listing, Parameter
 from tl_data.cli.output import commands_of, echo, output_options, show
 from tl_data.errors import ExitCode, MissingExtra, SchemaMismatch, SettingsError, TLDataError
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 
 #: The sections of `tl-data --help`: title, example, and commands. The commands of the sections Functions and
 #: Listings come from the catalog.
@@ -76,7 +76,7 @@ class _CommandLine(click.Group):
         listed = {
             name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))
         }
-        records = {"Functions": list(FUNCTIONS), "Listings": list(TABLES)}
+        records = {"Functions": list(FUNCTIONS), "Listings": list(LISTINGS)}
         width = max(map(len, listed))
         for title, example, names in SECTIONS:
             generated = [name.replace("_", "-") for name in records.get(title, ())]
@@ -142,12 +142,12 @@ def _parameters(parameters: tuple[Parameter, ...]) -> list[click.Parameter]:
     return converted
 
 
-def _help(record: Function | Table) -> str:
+def _help(record: Function | Listing) -> str:
     required = [f"\b\n{p.name.upper()}: {p.doc}" for p in record.parameters if p.required]
     return "\n\n".join(part for part in (record.doc, record.detail, *required) if part)
 
 
-def _arguments(record: Function | Table, arguments: dict[str, Any]) -> dict[str, Any]:
+def _arguments(record: Function | Listing, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments that were given, without those that click set to a default."""
     arguments_given: dict[str, Any] = {}
     for p in record.parameters:
@@ -164,14 +164,14 @@ def _function_command(f: Function) -> click.Command:
         from tl_data.connection import connect
 
         value = connect().call(f, **_arguments(f, arguments))
-        rows = value if f.is_table else [value] if pa.types.is_struct(f.gives) else [{"value": value}]
+        rows = value if f.returns_table else [value] if pa.types.is_struct(f.gives) else [{"value": value}]
         schema = f.columns if not pa.types.is_struct(f.gives) else pa.schema(list(f.gives))
         show(pa.Table.from_pylist(rows or [], schema), to, file)
 
     return _command(f, run)
 
 
-def _table_command(t: Table) -> click.Command:
+def _listing_command(t: Listing) -> click.Command:
     def run(to: str, file: str | None, **arguments: Any) -> None:
         from tl_data.connection import connect
 
@@ -180,7 +180,7 @@ def _table_command(t: Table) -> click.Command:
     return _command(t, run)
 
 
-def _words(record: Function | Table) -> str:
+def _words(record: Function | Listing) -> str:
     """The words of an example call of a function or listing."""
     required = [p.name for p in record.parameters if p.required]
     words = [record.name.replace("_", "-")]
@@ -193,7 +193,7 @@ def _words(record: Function | Table) -> str:
     return shlex.join(words)
 
 
-def _command(record: Function | Table, run: Callable[..., None]) -> click.Command:
+def _command(record: Function | Listing, run: Callable[..., None]) -> click.Command:
     command = click.Command(
         record.name.replace("_", "-"),
         callback=run,
@@ -264,8 +264,8 @@ def assembled() -> click.Group:
 def _assemble() -> None:
     for f in FUNCTIONS.values():
         cli.add_command(_function_command(f))
-    for t in TABLES.values():
-        cli.add_command(_table_command(t))
+    for t in LISTINGS.values():
+        cli.add_command(_listing_command(t))
     from tl_data.cli.export import export
     from tl_data.cli.jobs import COMMANDS
     from tl_data.cli.models import models

@@ -7,8 +7,8 @@ from textwrap import wrap
 
 import pyarrow as pa
 
-from tl_data.catalog import Function, Parameter, Table
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.catalog import Function, Listing, Parameter
+from tl_data.functions import FUNCTIONS, LISTINGS
 
 _HEAD = '''"""The types of `tl_data.search` and the other functions of the catalog.
 
@@ -36,7 +36,7 @@ _Text = str | PathLike[str] | Mapping[str, Any]
 
 def page() -> str:
     """The text of the stub."""
-    return "\n".join([_HEAD, *map(_function, FUNCTIONS.values()), *map(_table, TABLES.values())])
+    return "\n".join([_HEAD, *map(_function, FUNCTIONS.values()), *map(_listing, LISTINGS.values())])
 
 
 def _function(f: Function) -> str:
@@ -49,11 +49,11 @@ def _function(f: Function) -> str:
     )
 
 
-def _table(t: Table) -> str:
+def _listing(t: Listing) -> str:
     return f"def {t.name}({_parameters(t, _argument_type)}) -> Rows:\n{_doc(t)}"
 
 
-def _parameters(record: Function | Table, type_of: Callable[[Parameter], str]) -> str:
+def _parameters(record: Function | Listing, type_of: Callable[[Parameter], str]) -> str:
     declared = [
         f"{p.name}: {type_of(p)}" if p.required else f"{p.name}: {type_of(p)} | None = {p.default!r}"
         for p in record.parameters
@@ -61,7 +61,7 @@ def _parameters(record: Function | Table, type_of: Callable[[Parameter], str]) -
     return "".join(f"\n    {line}," for line in [*declared, "*", "settings: Settings | None = None"]) + "\n"
 
 
-def _doc(record: Function | Table) -> str:
+def _doc(record: Function | Listing) -> str:
     lines = [f'    """{record.doc}', "", "    Args:"]
     for p in record.parameters:
         lines += wrap(f"{p.name}: {p.doc}", 108, initial_indent=" " * 8, subsequent_indent=" " * 12)
@@ -80,7 +80,7 @@ def _argument_type(p: Parameter) -> str:
 
 
 def _value_type(f: Function) -> str:
-    if f.is_table:
+    if f.returns_table:
         return "Rows"
     if pa.types.is_list(f.gives):
         return f"list[{_value_name(f.gives.value_type)}] | None"

@@ -64,7 +64,7 @@ def _functions(f: Function) -> str:
     )
     value = f"from_json({_call(f, 'false')}, '{_ddl(pa.struct([('value', f.gives)]))}').value"
     outcome = f"from_json({_call(f, 'true')}, '{_ddl(f.outcome)}')"
-    if f.is_table:
+    if f.returns_table:
         columns = ", ".join(f"`{c.name}` {_ddl(c.type)}" for c in f.columns)
         # Spark supports SQL functions in a projection, and not in a generator such as inline.
         returns, body = f"TABLE ({columns})", f"SELECT inline(answer) FROM (SELECT {value} AS answer)"

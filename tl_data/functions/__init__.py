@@ -1,14 +1,14 @@
 """The functions and listings of the catalog, by topic.
 
-Importing this package fills `catalog.FUNCTIONS` and `catalog.TABLES`.
+Importing this package fills `catalog.FUNCTIONS` and `catalog.LISTINGS`.
 """
 
-from tl_data.catalog import FUNCTIONS, TABLES
+from tl_data.catalog import FUNCTIONS, LISTINGS
 from tl_data.functions import agg, analyze, embed, estimates, index, judge, listings, search
 
 __all__ = [
     "FUNCTIONS",
-    "TABLES",
+    "LISTINGS",
     "agg",
     "analyze",
     "embed",

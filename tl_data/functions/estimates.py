@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.catalog import FUNCTIONS, Function, table
+from tl_data.catalog import FUNCTIONS, Function, listing
 from tl_data.errors import SchemaMismatch
 from tl_data.guard import Guard, LocalReservations, prices_for
 from tl_data.prefilter import prefilter_of
@@ -35,7 +35,7 @@ ESTIMATE = pa.schema(
 )
 
 
-@table(
+@listing(
     ESTIMATE,
     function_name=TEXT,
     videos=TEXTS,

@@ -1,4 +1,4 @@
-"""The listings of the API and of files as tables. Importing this module adds them to `catalog.TABLES`."""
+"""The listings of the API and of files as tables. Importing this module adds them to `catalog.LISTINGS`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.catalog import table
+from tl_data.catalog import listing
 from tl_data.errors import SchemaMismatch
 from tl_data.media.listing import files_below
 from tl_data.session import Session
@@ -113,7 +113,7 @@ ANALYZE_TASKS = pa.schema(
 )
 
 
-@table(INDEXES, index_name=TEXT, model_family=TEXT, created_at=TEXT, updated_at=TEXT, example={})
+@listing(INDEXES, index_name=TEXT, model_family=TEXT, created_at=TEXT, updated_at=TEXT, example={})
 async def indexes(
     tl: Session,
     index_name: str | None = None,
@@ -146,7 +146,7 @@ async def indexes(
         ]
 
 
-@table(
+@listing(
     VIDEOS,
     index_id=TEXT,
     filename=TEXT,
@@ -199,7 +199,7 @@ async def videos(
         ]
 
 
-@table(TASKS, index_id=TEXT, status=TEXTS, created_at=TEXT, updated_at=TEXT, example={"index_id": "demo"})
+@listing(TASKS, index_id=TEXT, status=TEXTS, created_at=TEXT, updated_at=TEXT, example={"index_id": "demo"})
 async def tasks(
     tl: Session,
     index_id: str | None = None,
@@ -232,7 +232,7 @@ async def tasks(
         ]
 
 
-@table(EMBED_TASKS, status=TEXT, started_at=TEXT, ended_at=TEXT, example={})
+@listing(EMBED_TASKS, status=TEXT, started_at=TEXT, ended_at=TEXT, example={})
 async def embed_tasks(
     tl: Session, status: str | None = None, started_at: str | None = None, ended_at: str | None = None
 ) -> Pages:
@@ -256,7 +256,7 @@ async def embed_tasks(
         ]
 
 
-@table(ASSETS, asset_types=TEXTS, filename=TEXT, example={})
+@listing(ASSETS, asset_types=TEXTS, filename=TEXT, example={})
 async def assets(tl: Session, asset_types: list[str] | None = None, filename: str | None = None) -> Pages:
     """The uploaded files of the account, newest first.
 
@@ -281,7 +281,7 @@ async def assets(tl: Session, asset_types: list[str] | None = None, filename: st
         ]
 
 
-@table(ENTITIES, collection_id=TEXT, name=TEXT, example={})
+@listing(ENTITIES, collection_id=TEXT, name=TEXT, example={})
 async def entities(tl: Session, collection_id: str | None = None, name: str | None = None) -> Pages:
     """The entities of the account: people with their pictures. A search text refers to one as `<@entity_id>`.
 
@@ -316,7 +316,7 @@ async def entities(tl: Session, collection_id: str | None = None, name: str | No
             ]
 
 
-@table(ANALYZE_TASKS, status=TEXT, asset_id=TEXT, video_url=TEXT, analysis_mode=TEXT, example={})
+@listing(ANALYZE_TASKS, status=TEXT, asset_id=TEXT, video_url=TEXT, analysis_mode=TEXT, example={})
 async def analyze_tasks(
     tl: Session,
     status: str | None = None,
@@ -358,7 +358,7 @@ def analyze_task_row(task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@table(FILES, place=TEXT, offline=True, example={"place": "s3://bucket/videos/**/*.mp4"})
+@listing(FILES, place=TEXT, offline=True, example={"place": "s3://bucket/videos/**/*.mp4"})
 async def files(tl: Session | None, place: str) -> Pages:
     """The video files of a folder or a bucket: one row per file, whose `video` column functions accept.
 

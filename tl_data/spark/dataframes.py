@@ -60,7 +60,7 @@ def apply(
     f = FUNCTIONS[function]
     arguments = bound(f, args, kwargs)
     f.arguments(arguments)
-    is_unfolded = f.is_table and not attempt
+    is_unfolded = f.returns_table and not attempt
     if is_unfolded:
         new = f.columns
     else:

@@ -31,17 +31,17 @@ from pyspark.sql.datasource import (
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
-from tl_data.catalog import Function, Table
+from tl_data.catalog import Function, Listing
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
 #: The listings that can be loaded. Options are strings, so a listing that requires a list is not among them.
-LISTINGS = {
+_LOADABLE = {
     name: t
-    for name, t in TABLES.items()
+    for name, t in LISTINGS.items()
     if not any(p.required and pa.types.is_list(p.type) for p in t.parameters)
 }
 
@@ -63,14 +63,14 @@ class TwelveLabs(DataSource):
         """The name of the format."""
         return "twelvelabs"
 
-    def record(self) -> Table | Function:
+    def record(self) -> Listing | Function:
         """The listing or search of `load(...)`.
 
         Raises:
             SchemaMismatch: an unknown name, or an option that is not one of its arguments.
         """
         name = self.options.get("path") or "videos"
-        known: dict[str, Table | Function] = {**LISTINGS, "search": FUNCTIONS["search"]}
+        known: dict[str, Listing | Function] = {**_LOADABLE, "search": FUNCTIONS["search"]}
         record = known.get(name)
         if record is None:
             raise SchemaMismatch(f"twelvelabs cannot load {name!r}; it can load {', '.join(known)}")
@@ -93,7 +93,7 @@ class TwelveLabs(DataSource):
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """A batch reader, with one partition per index and query."""
-        return Listing(self.configured_worker(), self.record(), self.user_options())
+        return ListingReader(self.configured_worker(), self.record(), self.user_options())
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
         """A stream of newly ready videos of an index."""
@@ -120,7 +120,7 @@ class DiscoveredTwelveLabs(TwelveLabs):
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """A batch reader, with one partition per index and query."""
-        return _UnfilteredListing(self.configured_worker(), self.record(), self.user_options())
+        return _UnfilteredListingReader(self.configured_worker(), self.record(), self.user_options())
 
 
 def source_of(worker: Worker) -> type[TwelveLabs]:
@@ -135,11 +135,11 @@ class Part(InputPartition):
     options: dict[str, Any]
 
 
-class Listing(DataSourceReader):
+class ListingReader(DataSourceReader):
     """Reads a listing or a search."""
 
-    def __init__(self, worker: Worker, record: Table | Function, options: Mapping[str, str]) -> None:
-        self.worker, self.name, self.is_table = worker, record.name, isinstance(record, Table)
+    def __init__(self, worker: Worker, record: Listing | Function, options: Mapping[str, str]) -> None:
+        self.worker, self.name, self.is_listing = worker, record.name, isinstance(record, Listing)
         self.options: dict[str, Any] = _typed(record, options)
         self._schema = _columns(record)
 
@@ -183,26 +183,26 @@ class Listing(DataSourceReader):
         """The rows of one partition: a batch per page of a listing, or one with all hits of a search."""
         assert isinstance(partition, Part)
         connection, record = self.worker.connection(), self._record()
-        if isinstance(record, Table):
+        if isinstance(record, Listing):
             yield from connection.batches(record, **partition.options)
             return
         rows = next(connection.values(self.worker.function(record.name), [partition.options]))
         query = {n: partition.options.get(n) for n in ("index_id", "query_text")}
         yield pa.RecordBatch.from_pylist([query | row for row in rows or ()], self._schema)
 
-    def _record(self) -> Table | Function:
-        return TABLES[self.name] if self.is_table else FUNCTIONS[self.name]
+    def _record(self) -> Listing | Function:
+        return LISTINGS[self.name] if self.is_listing else FUNCTIONS[self.name]
 
     def _indexes(self, index_id: str | None) -> list[str | None]:
         if index_id is None:
-            return [None if self.is_table else self.worker.settings.index]
+            return [None if self.is_listing else self.worker.settings.index]
         if index_id.strip() != "*":
             return list(dict.fromkeys(i.strip() for i in index_id.split(",")))
-        listing = self.worker.connection().batches(TABLES["indexes"])
+        listing = self.worker.connection().batches(LISTINGS["indexes"])
         return [index for batch in listing for index in batch.column("index_id").to_pylist()]
 
 
-class _UnfilteredListing(Listing):
+class _UnfilteredListingReader(ListingReader):
     """Reads a listing or a search without pushing filters down."""
 
     pushFilters = DataSourceReader.pushFilters  # type: ignore[assignment]  # noqa: N815 - Spark's name
@@ -265,18 +265,18 @@ class StreamSink(Sink, DataSourceStreamWriter):
     """A `Sink` for the micro-batches of a stream."""
 
 
-def _required(record: Table | Function) -> dict[str, Any]:
-    return {} if isinstance(record, Table) else {"index_id": None}
+def _required(record: Listing | Function) -> dict[str, Any]:
+    return {} if isinstance(record, Listing) else {"index_id": None}
 
 
-def _columns(record: Table | Function) -> pa.Schema:
-    if isinstance(record, Table):
+def _columns(record: Listing | Function) -> pa.Schema:
+    if isinstance(record, Listing):
         return record.schema
     query = [pa.field("index_id", pa.string()), pa.field("query_text", pa.string())]
     return pa.schema([*query, *record.columns])
 
 
-def _typed(record: Table | Function, options: Mapping[str, str]) -> dict[str, Any]:
+def _typed(record: Listing | Function, options: Mapping[str, str]) -> dict[str, Any]:
     """Convert the texts of options to their types: number, boolean, or list (JSON or comma-separated)."""
     types = {p.name: p.type for p in record.parameters}
     return {n: _value(n, v, types[n]) for n, v in options.items() if n in types}

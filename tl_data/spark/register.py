@@ -21,10 +21,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import ArrayType, DataType, StructType
 
-from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.catalog import Function, Listing, Parameter, literal
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.settings import Settings
 from tl_data.spark.datasource import source_of
 from tl_data.spark.worker import KEY_CONF, Columns, Worker
@@ -54,9 +54,9 @@ def register(spark: SparkSession, connection: Connection) -> None:
     _workers.get(spark, {}).pop(connection.settings, None)
     worker = worker_of(spark, connection)
     for f in FUNCTIONS.values():
-        _create(spark, f.sql, f.parameters, f.gives, udf(worker, f), f.is_table)
+        _create(spark, f.sql, f.parameters, f.gives, udf(worker, f), f.returns_table)
         _create(spark, f"try_{f.sql}", f.parameters, f.outcome, udf(worker, f, attempt=True), False)
-    for t in TABLES.values():
+    for t in LISTINGS.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
     for helper in HELPERS:
@@ -138,10 +138,10 @@ def is_boxed(gives: pa.DataType) -> bool:
     return pa.types.is_struct(gives) and not hasattr(functions, "arrow_udf")
 
 
-def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> Any:
+def udf(worker: Worker, record: Function | Listing, *, attempt: bool = False) -> Any:
     """The UDF of a function or listing: a column per argument, a value per row (in a list if `is_boxed`)."""
     name = record.name
-    if isinstance(record, Table):
+    if isinstance(record, Listing):
         gives, run = pa.list_(pa.struct(list(record.schema))), worker.listings
     elif attempt:
         gives, run = record.outcome, worker.outcomes
@@ -202,14 +202,14 @@ def _create(
     parameters: Sequence[Parameter],
     gives: pa.DataType,
     function: Any,
-    is_table: bool,
+    returns_table: bool,
 ) -> None:
     """Register a UDF and the SQL function that calls it. A table function returns rows."""
     spark.udf.register(f"_{name}", function)
     declarations = ", ".join(_parameter(p) for p in parameters)
     call = f"_{name}({', '.join(f'`{name}`.`{p.name}`' for p in parameters)})"
     kind = spark_type(gives)
-    if is_table:
+    if returns_table:
         assert isinstance(kind, ArrayType)
         assert isinstance(kind.elementType, StructType)
         columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in kind.elementType)

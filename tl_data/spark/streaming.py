@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
 
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import TABLES as LISTINGS
+from tl_data.functions import LISTINGS
 from tl_data.spark.worker import Worker
 from tl_data.types import TIME
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 from tl_data.catalog import Function, Parameter
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
-from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.guard import Admission, Limits, limits_of
 from tl_data.ledger.models import Call
 from tl_data.runtime.batches import Batch
@@ -99,7 +99,7 @@ class Worker:
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
-        t = TABLES[name]
+        t = LISTINGS[name]
 
         def read(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
             for row in rows:
