@@ -39,8 +39,9 @@ from tl_data.local.errors import APIProblem, is_full
 from tl_data.local.models import read_tiers
 from tl_data.local.profiles import NAMES, PROFILES
 from tl_data.local.rate_limits import PLANS
-from tl_data.local.server import fault_injection, faults
+from tl_data.local.server import faults
 from tl_data.local.server.app import make_app
+from tl_data.local.server.connections import LimitedConnection
 from tl_data.local.server.context import Engine
 from tl_data.local.server.routes.imports import integration_id
 from tl_data.local.service import Stages
@@ -299,9 +300,9 @@ def main(arguments: list[str] | None = None) -> int:
             listener.bind((options.host, options.port))
         except OSError as error:
             return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
-        fault_injection.TrackedConnection.most_connections = _connection_limit(options.max_connections)
+        LimitedConnection.most_connections = _connection_limit(options.max_connections)
         config = uvicorn.Config(
-            app, http=fault_injection.TrackedConnection, ws="none", log_config=None, access_log=False,
+            app, http=LimitedConnection, ws="none", log_config=None, access_log=False,
             lifespan="on", server_header=False, backlog=1024, timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
         )  # fmt: skip

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.server.fault_injection import TrackedConnection
+from tl_data.local.server.connections import LimitedConnection
 
 
-class Hasty(TrackedConnection):
+class Hasty(LimitedConnection):
     """The engine's connections, with short times."""
 
     head_seconds = 0.5
