@@ -26,7 +26,7 @@ from tl_data.local.errors import APIProblem
 from tl_data.local.models import Endpoint, Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.frames import pick
-from tl_data.local.text.json_schema import fault
+from tl_data.local.text.json_schema import violation
 from tl_data.local.text.llm import SPEECH_CHARACTERS, EndpointWriter, ReasoningFilter, answer_of, words_of
 from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 from tl_data.settings import Settings
@@ -290,7 +290,7 @@ def test_an_endpoint_that_is_down_or_slow_is_an_error_with_the_next_step(writer_
     ],
 )
 def test_schema_violations_are_described(value: Any, schema: dict[str, Any], words: str | None) -> None:
-    found = fault(value, schema)
+    found = violation(value, schema)
     assert found is None if words is None else words in str(found)
 
 

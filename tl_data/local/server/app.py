@@ -21,7 +21,7 @@ from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.context import Engine, SignedUrls, engine_of
 from tl_data.local.server.fault_injection import FaultInjection
 from tl_data.local.server.faults import Faults
-from tl_data.local.server.middleware import DrainRequest, Guard, ResponseMiddleware
+from tl_data.local.server.middleware import DrainRequest, RequestCheck, ResponseMiddleware
 from tl_data.local.server.routes import (
     admin,
     analyze,
@@ -124,7 +124,7 @@ def make_app(config: Config) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.engine = engine
-    app.add_middleware(Guard, engine=engine)
+    app.add_middleware(RequestCheck, engine=engine)
     app.add_middleware(FaultInjection, faults=faults, prefix=PREFIX, template=find_route_template)
     app.add_middleware(
         ResponseMiddleware, stats=engine.stats, profile=config.profile, template=find_route_template

@@ -150,7 +150,7 @@ class ResponseMiddleware:
                 self._stats.record(f"{scope['method']} {self._template(scope)}", status)
 
 
-class Guard:
+class RequestCheck:
     """Checks the API key, the endpoint and the rate limits, before the route reads the body."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:

@@ -169,7 +169,7 @@ def resolve(schema: Schema, root: Schema, at: str) -> Schema:
     return schema
 
 
-def fault(value: Any, schema: dict[str, Any]) -> str | None:
+def violation(value: Any, schema: dict[str, Any]) -> str | None:
     """The first violation of the schema, as a sentence; None if the value conforms."""
     error = next(_validator()(schema).iter_errors(value), None)
     return None if error is None else f"{error.json_path}: {error.message[:300]}."

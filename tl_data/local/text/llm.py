@@ -446,7 +446,7 @@ class EndpointWriter:
             except ValueError as error:
                 violation = f"it is not JSON ({error})."
                 continue
-            new_violation = await asyncio.to_thread(json_schema.fault, value, schema) or check(value)
+            new_violation = await asyncio.to_thread(json_schema.violation, value, schema) or check(value)
             if new_violation is None:
                 return GeneratedText(
                     json.dumps(value, ensure_ascii=False),
