@@ -70,7 +70,7 @@ def test_every_form_of_source_reads_the_same(tmp_path: Path) -> None:
         keyed = read(tmp_path, kind, place, key="id", **more)
         assert [list(item.keys) for item in keyed.items] == [["1", "4"], ["2"], ["3"]], name
         assert (
-            str(keyed.items[-1].fault) == "the row has no URL: its value is NULL or empty (video_url_missing)"
+            str(keyed.items[-1].error) == "the row has no URL: its value is NULL or empty (video_url_missing)"
         )
 
 
@@ -82,9 +82,9 @@ def test_a_folder_of_videos_and_paths_in_a_column(tmp_path: Path) -> None:
     assert [Path(item.video).name for item in found.items] == ["a b.mov", "b.MP4", "c.webm"]
     assert found.items[0].canonical == (tmp_path / "in" / "a b.mov").as_uri()
     paths = read(tmp_path, "urls", ("in/b.MP4", (tmp_path / "in" / "b.MP4").as_uri(), "in/none.mp4"))
-    assert [item.fault is None for item in paths.items] == [True, False]
+    assert [item.error is None for item in paths.items] == [True, False]
     assert paths.rows == 3
-    assert "'in/none.mp4' is neither a URL" in str(paths.items[1].fault)
+    assert "'in/none.mp4' is neither a URL" in str(paths.items[1].error)
 
 
 def test_signatures_do_not_make_another_video(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_spark_refuses_a_url_that_is_not_utf_8(java: Java, tmp_path: Path) -> No
     job = Job(Source("files", str(tmp_path / "a.csv")), str(tmp_path / "lake"), engine="spark")
     with Worklist(job, Lake(job.folder)) as source:
         [item] = source.items()
-    assert item.fault is not None
-    assert item.fault.code == "video_url_invalid", item.fault
+    assert item.error is not None
+    assert item.error.code == "video_url_invalid", item.error
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ class VectorRows:
         """Refuse vectors that are missing, not finite, zero, or of another dimension than the first one."""
         import numpy as np
 
-        batch, dimension, faults = rows.rows, self._dimension or 0, {}
+        batch, dimension, defects = rows.rows, self._dimension or 0, {}
         vectors = batch.column("vector")
         lengths = pc.list_value_length(vectors).to_pylist()
         valid = [n for n, length in enumerate(lengths) if length == dimension]
@@ -132,20 +132,20 @@ class VectorRows:
         zero: Any = ~matrix.any(axis=1)
         for n, length in enumerate(lengths):
             if not length:
-                faults[n] = ("no_vector", "the vector is missing")
+                defects[n] = ("no_vector", "the vector is missing")
             elif length != dimension:
-                faults[n] = ("dimension", f"{length} numbers, where the first vector has {dimension}")
+                defects[n] = ("dimension", f"{length} numbers, where the first vector has {dimension}")
             elif not finite[n]:
-                faults[n] = ("not_finite", "a number is not finite")
+                defects[n] = ("not_finite", "a number is not finite")
             elif zero[n] and self._metric == "cosine":
-                faults[n] = ("zero_vector", "all numbers are 0: the cosine is undefined")
-        if faults:
+                defects[n] = ("zero_vector", "all numbers are 0: the cosine is undefined")
+        if defects:
             ids, names = batch.column("id").to_pylist(), batch.schema.names
             videos = batch.column("video_id").to_pylist() if "video_id" in names else [""] * batch.num_rows
             rows.refused += [
-                Refused(ids[n], code, text, videos[n] or "") for n, (code, text) in faults.items()
+                Refused(ids[n], code, text, videos[n] or "") for n, (code, text) in defects.items()
             ]
-            batch = batch.filter(pa.array([n not in faults for n in range(batch.num_rows)], pa.bool_()))
+            batch = batch.filter(pa.array([n not in defects for n in range(batch.num_rows)], pa.bool_()))
         fixed_size = pa.list_(pa.float32(), dimension)
         index = batch.schema.get_field_index("vector")
         return Rows(batch.set_column(index, "vector", batch.column("vector").cast(fixed_size)), rows.refused)

@@ -120,8 +120,8 @@ async def inspect_video(
         LedgerError: the ledger cannot be read.
         APIError: the platform cannot be used, for a reason that does not concern this video.
     """
-    if item.fault:
-        return VideoStatus(item, "refused", error=item.fault)
+    if item.error:
+        return VideoStatus(item, "refused", error=item.error)
     try:
         identity = await session.identify(item.video, record=record)
     except (MediaRefused, APIError) as error:

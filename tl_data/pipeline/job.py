@@ -125,26 +125,26 @@ def check(table: Mapping[str, Any], text: str, where: str) -> None:
     """Validate a parsed job.
 
     Raises:
-        SettingsError: all faults of the job, one per line, each with its line number and key.
+        SettingsError: all problems of the job, one per line, each with its line number and key.
     """
     try:
         from jsonschema import Draft202012Validator
     except ImportError as error:
         raise MissingExtra("jsonschema", "jobs") from error
     errors = sorted(Draft202012Validator(schema()).iter_errors(table), key=lambda e: list(map(str, e.path)))
-    faults = [fault for error in errors for fault in _faults(error)]
-    faults += [*_source_faults(table), *_question_faults(table)]
-    if faults:
-        lines = [f"{where}, line {_line(text, path)}: {fault}" for path, fault in faults]
+    problems = [problem for error in errors for problem in _schema_problems(error)]
+    problems += [*_source_problems(table), *_question_problems(table)]
+    if problems:
+        lines = [f"{where}, line {_line(text, path)}: {problem}" for path, problem in problems]
         raise SettingsError("\n".join(lines))
 
 
 #: The path of a key in the job, and what is wrong with it.
-Fault = tuple[tuple[Any, ...], str]
+Problem = tuple[tuple[Any, ...], str]
 
 
-def _faults(error: Any) -> Iterable[Fault]:
-    """The faults of a validation error of jsonschema, with readable messages."""
+def _schema_problems(error: Any) -> Iterable[Problem]:
+    """The problems of a validation error of jsonschema, with readable messages."""
     path = tuple(error.absolute_path)
     key = _key(path)
     if error.validator == "additionalProperties":
@@ -189,8 +189,8 @@ def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
     return f"{section} has no key {name!r}. {hint}"
 
 
-def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
-    """Faults of [source] that the schema does not find or not explain."""
+def _source_problems(table: Mapping[str, Any]) -> Iterable[Problem]:
+    """Problems of [source] that the schema does not find or not explain."""
     source = table.get("source")
     if source is None and not {"alerts", "digest", "export"} & table.keys():
         yield (), "source is missing: a job needs [source], [alerts], [digest] or [export]"
@@ -206,8 +206,8 @@ def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
         yield ("source", keys[0]), f'source.{keys[0]} needs engine = "spark"'
 
 
-def _question_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
-    """Faults of [alerts] that the schema does not find or not explain."""
+def _question_problems(table: Mapping[str, Any]) -> Iterable[Problem]:
+    """Problems of [alerts] that the schema does not find or not explain."""
     alerts = table.get("alerts")
     if not isinstance(alerts, dict):
         return

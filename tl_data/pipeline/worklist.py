@@ -32,7 +32,7 @@ CACHE = "24MB"  # limit of the database while the videos are read
 FETCH = 500  # rows per fetch
 
 #: The columns of a source row in the database. `name` is its key; without one, its canonical URL.
-#: `code` and `message` are its fault.
+#: `code` and `message` are its error.
 SOURCE_ROW = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
 
 #: Groups, joins and one sort, which DuckDB can do on disk; window functions need memory. `ambiguous_key` has
@@ -87,7 +87,7 @@ class GoneVideo:
 
 @dataclass
 class SourceVideo:
-    """One distinct video and its source keys, or the fault of a source key that stands for several videos."""
+    """One distinct video and its source keys, or the error of a source key that stands for several videos."""
 
     canonical: str  # URL without its signature; "" for an ambiguous key and for rows without a URL
     video: str  # URL with its signature, or absolute path; "" as for `canonical`
@@ -96,7 +96,7 @@ class SourceVideo:
     attempts: dict[str, int] = field(default_factory=dict)  # source key -> failed attempts in `errors`
     failures: frozenset[str] = frozenset()  # names of its failures in `errors`; see `failure_name`
     urls: dict[str, str] = field(default_factory=dict)  # source key -> URL or path as in the source
-    fault: TLDataError | None = None  # an error of the source row itself
+    error: TLDataError | None = None  # the row has no valid URL, or its key stands for several videos
 
 
 class Worklist:
@@ -105,9 +105,9 @@ class Worklist:
     def __init__(self, job: Job, lake: Lake) -> None:
         """Read the source of a job, and its videos in the tables.
 
-        Rows of the same video are one item, also if their keys differ. A row has a fault if it has no URL, or
-        if its text is neither a URL nor a file. A key that stands for several videos is one item with a
-        fault, which has all rows of the key. Other items are not affected.
+        Rows of the same video are one item, also if their keys differ. A row has an error if it has no URL,
+        or if its text is neither a URL nor a file. A key that stands for several videos is one item with an
+        error, which has all rows of the key. Other items are not affected.
 
         Raises:
             SchemaMismatch: a column is missing or is not text.
@@ -153,7 +153,7 @@ class Worklist:
         self._scratch.close()
 
     def items(self) -> Iterator[SourceVideo]:
-        """The distinct videos in the order of the source; items with a fault at the end."""
+        """The distinct videos in the order of the source; items with an error at the end."""
         for _, group in groupby(self._rows(), _item_key):
             yield _item(list(group))
 
@@ -322,7 +322,7 @@ def _item(rows: list[dict[str, Any]]) -> SourceVideo:
     if first["ambiguous"]:
         videos = sorted(row["canonical"] or "no URL" for row in rows)
         return SourceVideo(
-            "", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], videos)
+            "", "", first["url"], {first["name"]: None}, error=_ambiguous(first["name"], videos)
         )
     keys = {row["name"]: _known(row) for row in rows}
     attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
@@ -350,7 +350,7 @@ def _ambiguous(key: str, videos: list[str]) -> MediaRefused:
 
 
 def _source_row(key: str | None, text: str | None, base: str, signing: str) -> dict[str, str | None]:
-    """A row of the source as a SOURCE_ROW: with its canonical URL, or with its fault.
+    """A row of the source as a SOURCE_ROW: with its canonical URL, or with its error.
 
     All rows without key and URL become one item, because they cannot be distinguished.
     """

@@ -58,10 +58,10 @@ class MongoDB(BaseStore):
         try:
             self._collection.bulk_write(writes, ordered=False)
         except self._bulk_error as error:
-            faults = error.details.get("writeErrors", [])
-            if not faults:  # the write concern failed, which concerns all rows
+            failures = error.details.get("writeErrors", [])
+            if not failures:  # the write concern failed, which concerns all rows
                 raise
-            return [_refused_row(row_ids, payload_rows, fault) for fault in faults]
+            return [_refused_row(row_ids, payload_rows, failure) for failure in failures]
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -73,11 +73,14 @@ class MongoDB(BaseStore):
         self._client.close()
 
 
-def _refused_row(row_ids: list[str], payload_rows: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
-    number = fault["index"]
-    text = str(fault.get("errmsg", "refused"))[:500]
+def _refused_row(row_ids: list[str], payload_rows: list[dict[str, Any]], failure: dict[str, Any]) -> Refused:
+    number = failure["index"]
+    text = str(failure.get("errmsg", "refused"))[:500]
     return Refused(
-        row_ids[number], f"mongodb_{fault.get('code')}", text, str(payload_rows[number].get("video_id") or "")
+        row_ids[number],
+        f"mongodb_{failure.get('code')}",
+        text,
+        str(payload_rows[number].get("video_id") or ""),
     )
 
 

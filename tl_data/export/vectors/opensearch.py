@@ -84,8 +84,8 @@ class _Index(BaseStore):
             if result["status"] in (429, 503):
                 raise ConnectionError(f"the server is busy: {result.get('error')}")
             if result["status"] >= 300:
-                fault = result.get("error", {})
-                text = f"{fault.get('type')}: {fault.get('reason')}"[:500]
+                failure = result.get("error", {})
+                text = f"{failure.get('type')}: {failure.get('reason')}"[:500]
                 video = str(payload_rows[number].get("video_id") or "")
                 refused.append(Refused(row_ids[number], f"http_{result['status']}", text, video))
         return refused

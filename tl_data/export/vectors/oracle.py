@@ -76,7 +76,7 @@ class Oracle(BaseStore):
         with self._connection.cursor() as cursor:
             cursor.setinputsizes(*self._bind_types())
             cursor.executemany(merge(self._table, self._shape), values, batcherrors=True)
-            faults = cursor.getbatcherrors()
+            failures = cursor.getbatcherrors()
         self._connection.commit()
         return [
             Refused(
@@ -85,7 +85,7 @@ class Oracle(BaseStore):
                 f.message,
                 str(payload_rows[f.offset].get("video_id") or ""),
             )
-            for f in faults
+            for f in failures
         ]
 
     def _bind_types(self) -> list[Any]:
