@@ -131,7 +131,7 @@ def test_times_of_subtitles(odd: Lake, tmp_path: Path) -> None:
     assert all(end == start for (_, end), (start, _) in pairwise(stretches))
     assert all(len(line) <= 42 for line in made["pal.vtt"].splitlines())
     chapters = _export(odd, "webvtt", tmp_path / "chapters", table="chapters")
-    assert chapters["refused v-pal"] == "no_stretch"
+    assert chapters["refused v-pal"] == "no_time_range"
     srt = _export(odd, "srt", tmp_path / "srt")["day.srt"]
     assert srt == "1\n25:59:53,000 --> 26:00:00,000\nlate -› ‹i›words‹/i› & more\n"
     ttml = ET.fromstring(_export(odd, "ttml", tmp_path / "ttml", "?language=en")["day.ttml"])

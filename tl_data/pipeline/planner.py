@@ -54,7 +54,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
         inspected += 1
         progress(
             Step(
-                "looking",
+                "inspecting",
                 inspected,
                 source.distinct,
                 result.video_minutes,

@@ -29,7 +29,7 @@ LOG_SECONDS = 10.0  # time between log lines of a phase
 class Step:
     """The state of a run. None means unknown."""
 
-    phase: str  # looking (a plan inspects the videos), working, ending (after an interrupt) or done
+    phase: str  # inspecting (the videos, for a plan), working, ending (after an interrupt) or done
     videos: int  # finished videos
     of_videos: int | None  # distinct videos of the source
     video_minutes: float
@@ -91,7 +91,7 @@ def _bars(**options: Any) -> Bars:
         TextColumn("{task.fields[left]}"),
     )
     bars = Bars(*columns, **options)
-    bars.add_task("looking", total=None, of="?", minutes=0.0, money="", left="")
+    bars.add_task("inspecting", total=None, of="?", minutes=0.0, money="", left="")
     return bars
 
 

@@ -84,7 +84,7 @@ class TimelineRows:
                     invalid += 1
             if invalid:
                 text = f"{invalid} moments have no time, or do not end after they begin"
-                refused.append(Refused(f"{stem}#moments", "no_stretch", text, video["video_id"] or stem))
+                refused.append(Refused(f"{stem}#moments", "no_time_range", text, video["video_id"] or stem))
             moments.sort(key=lambda e: (e["start_sec"], e["end_sec"], e["kind"]))
             row = {
                 n: video.get(n) for n in ("video_id", "source_key", "duration_sec", "fps", "width", "height")

@@ -46,7 +46,7 @@ from tl_data.local.perception.attributes import (
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
 from tl_data.local.perception.vision import colors, concepts, descriptors, objects
 from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbers
-from tl_data.local.search.patterns import EMPTY, GENERIC
+from tl_data.local.search.patterns import GENERIC, STOP_WORDS
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
 _DECODING = threading.Lock()  # one image is decoded at a time: a large one takes hundreds of megabytes
@@ -135,13 +135,15 @@ def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
 
 
 def _content_words(text: str) -> str:
-    """A text without stop words (EMPTY) and generic nouns (GENERIC); the whole text if nothing else is left.
+    """A text without `STOP_WORDS` and nouns of `GENERIC`; the whole text if nothing else is left.
 
     Shades are replaced by the colour names that describe clips. "up" is a stop word, but it is kept: it is a
     direction of motion.
     """
     words = re.findall(r"[^\W_]+", text.lower())
-    kept = [_COLOR_OF_SHADE.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
+    kept = [
+        _COLOR_OF_SHADE.get(word, word) for word in words if word == "up" or word not in STOP_WORDS | GENERIC
+    ]
     return " ".join(kept) if kept else text
 
 

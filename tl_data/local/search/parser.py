@@ -72,7 +72,7 @@ def parse(text: str) -> Question:
     remaining, trait_parts = _extract_traits(patterns.SPEAKER.sub(" ", remaining))
     if hint:
         remaining = patterns.SHOWN.sub(" ", patterns.SAID.sub(" ", remaining))
-    words = [word for word in tokens(remaining) if word not in patterns.EMPTY]
+    words = [word for word in tokens(remaining) if word not in patterns.STOP_WORDS]
     plain_words = [
         word for word in words if word not in patterns.GENERIC or not (trait_parts or len(words) > 1)
     ]
@@ -106,7 +106,7 @@ def _extract_traits(remaining: str) -> tuple[str, list[Part]]:
             group = next((g for g in match.groups() if g), "")
             group_name = COLOR_NAMES.get(group, group)
             named_traits = tuple((_format_trait(trait, group_name), credit) for trait, credit in traits)
-            words = tuple(word for word in tokens(match.group()) if word not in patterns.EMPTY)
+            words = tuple(word for word in tokens(match.group()) if word not in patterns.STOP_WORDS)
             parts.append(Part(match.group().strip(), 1.0, named_traits, words[:3]))
             if group_name in COLORS:
                 colors.append(group_name)

@@ -15,8 +15,8 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Stop words.
-EMPTY = word_set(
+#: Words that a search ignores.
+STOP_WORDS = word_set(
     """a about after all also am an and any anybody anyone anything anywhere are
     as at be been before being between both but by can clip clips
     contains containing could did do does during each else find for from frame footage get give has have

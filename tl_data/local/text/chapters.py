@@ -16,7 +16,7 @@ from tl_data.local.perception.vision.naming import names_of
 from tl_data.local.search import word_vectors
 from tl_data.local.search.fuzzy import stem
 from tl_data.local.search.parser import tokens
-from tl_data.local.search.patterns import EMPTY, GENERIC
+from tl_data.local.search.patterns import GENERIC, STOP_WORDS
 from tl_data.local.text.facts import Fact, facts_of
 
 
@@ -132,7 +132,7 @@ def topics_of(evidence: Evidence, limit: int = 5, *, seen: bool = True) -> list[
     for weight, spans in ((2.0, evidence.shown), (1.0, evidence.speech)):
         for span in spans:
             for word in dict.fromkeys(tokens(span.text)):
-                if len(word) > 3 and word.isalpha() and word not in EMPTY and word not in GENERIC:
+                if len(word) > 3 and word.isalpha() and word not in STOP_WORDS and word not in GENERIC:
                     key = stem(word)
                     word_of.setdefault(key, word)
                     score_of[key] += weight * (0.3 + span.confidence) * word_vectors.word_weight(word)

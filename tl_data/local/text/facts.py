@@ -27,7 +27,7 @@ from tl_data.local.perception.languages import sure_languages
 from tl_data.local.perception.vision.naming import Name, is_place, names_of, people_in
 from tl_data.local.search import word_vectors
 from tl_data.local.search.parser import tokens
-from tl_data.local.search.patterns import EMPTY
+from tl_data.local.search.patterns import STOP_WORDS
 
 #: A quote or a measurement with a lower confidence is marked as uncertain.
 UNSURE = 0.45
@@ -173,7 +173,9 @@ def _centrality(texts: Sequence[str]) -> list[float]:
 
 def _informativeness(text: str) -> float:
     """How informative the words of a line are, 0 to 1: "Thank you" is low, names and facts are high."""
-    return min(1.0, sum(word_vectors.word_weight(word) for word in tokens(text) if word not in EMPTY) / 4)
+    return min(
+        1.0, sum(word_vectors.word_weight(word) for word in tokens(text) if word not in STOP_WORDS) / 4
+    )
 
 
 def _visual_facts(clips: Iterable[Clip]) -> list[Fact]:

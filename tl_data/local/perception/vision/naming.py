@@ -18,7 +18,7 @@ _MIN_SCORE = 0.5  # smallest score of a confirmed detection
 _MAX_CLASSES = 100  # a concept with more classes is too general for a name
 
 #: Concepts whose names are too abstract for texts.
-EMPTY = frozenset((
+ABSTRACT = frozenset((
     "device", "covering", "consumer goods", "commodity", "instrumentality", "implement", "equipment",
     "conveyance", "structure", "artifact", "container", "vessel", "apparatus", "appliance", "durables",
     "instrument", "mechanism", "system", "creation", "product", "substance", "matter", "natural object",
@@ -129,7 +129,7 @@ def _most_specific(clip: Clip) -> tuple[concepts.Concept, float] | None:
         for number, probability in probabilities.items()
         if probability >= SURE
         and table.concepts[number].leaves < _MAX_CLASSES
-        and table.concepts[number].name not in EMPTY
+        and table.concepts[number].name not in ABSTRACT
     )
     person = table.of_thing["person"].number
     return max(
