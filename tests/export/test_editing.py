@@ -15,7 +15,9 @@ import tl_data
 from tests.support.export_lake import needs, video, write_chapters, write_clips, write_videos
 from tl_data.errors import SettingsError
 from tl_data.export.editing.timecode import RATES, Rate, standard_rate
+from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ANNOTATIONS, HIGHLIGHTS
 
 NTSC = Fraction(30000, 1001)
 
@@ -268,6 +270,77 @@ def test_tasks_for_label_studio(odd: Lake, tmp_path: Path) -> None:
     assert result["value"] == {"ranges": [{"start": 251, "end": 501}], "timelinelabels": ["Chapter"]}
     [again] = tl_data.export(odd.folder, f"labelstudio://{file}")
     assert (again.upserted, again.unchanged) == (0, 9)
+
+
+SEEN = ["highlights", "annotations"]
+
+
+@pytest.fixture
+def seen(lake: Lake) -> Lake:
+    """A video with an id and one that is not indexed, each with a highlight, a sign and two objects."""
+    write_videos(lake, [video("a"), video("b", video_id=None)])
+    keys = [{"video_id": "v-a", "content_key": "c-a"}, {"video_id": None, "content_key": "c-b"}]
+    lake.table(HIGHLIGHTS).replace(
+        rows_of(
+            HIGHLIGHTS,
+            [
+                {**key, "highlight_number": 0, "start_sec": 2.0, "end_sec": 4.0}
+                | {"highlight": f"Best of {key['content_key']}", "summary": "A goal."}
+                for key in keys
+            ],
+        )
+    )
+    rows = [("text", 5.0, 6.0, "EXIT"), ("object", 8.0, 9.0, "crane"), ("object", 8.0, 9.0, "truck")]
+    lake.table(ANNOTATIONS).replace(
+        rows_of(
+            ANNOTATIONS,
+            [
+                {**key, "annotation_number": n, "kind": kind, "start_sec": a, "end_sec": b, "label": label}
+                for key in keys
+                for n, (kind, a, b, label) in enumerate(rows)
+            ],
+        )
+    )
+    return lake
+
+
+def test_highlights_and_annotations_become_markers(seen: Lake, tmp_path: Path) -> None:
+    markers = _export(seen, "markers", tmp_path / "markers", table=SEEN)
+    for name in ("a", "b"):
+        assert re.findall(r"\|C:ResolveColor(\w+) \|M:(.*) \|D:(\d+)", markers[f"{name}.edl"]) == [
+            *(("Yellow", f"Best of c-{name}", "50"), ("Purple", "EXIT", "25")),
+            *(("Purple", "crane", "25"), ("Purple", "truck", "25")),
+        ]
+    cuts = _export(seen, "edl", tmp_path / "edl", table=SEEN)["b.edl"]
+    assert "* LOC: 00:00:00:00 YELLOW  Best of c-b\n* COMMENT: A goal.\n" in cuts
+    fcpxml = ET.fromstring(_export(seen, "fcpxml", tmp_path / "fcpxml", table=SEEN)["b.fcpxml"])
+    assert [(m.get("start"), m.get("value"), m.get("note")) for m in fcpxml.iter("marker")] == [
+        *(("50/25s", "Best of c-b", "A goal."), ("125/25s", "EXIT", "on-screen text")),
+        *(("200/25s", "crane", "object"), ("200/25s", "truck", "object")),
+    ]
+
+
+def test_highlights_and_annotations_as_cues_and_tasks(seen: Lake, tmp_path: Path) -> None:
+    cues = _export(seen, "webvtt", tmp_path / "vtt", table="annotations")
+    assert cues["a.vtt"] == cues["b.vtt"]
+    assert cues["b.vtt"].endswith("06.000\nEXIT\n\n00:00:08.000 --> 00:00:09.000\ncrane · truck\n")
+    file = tmp_path / "tasks.json"
+    tl_data.export(seen.folder, f"labelstudio://{file}", table=SEEN)
+    for task in json.loads(file.read_text()):
+        results = task["predictions"][0]["result"]
+        assert [r["value"]["timelinelabels"] for r in results] == [
+            *(["Highlight"], ["On-screen text"], ["Object"], ["Object"])
+        ]
+        assert results[1]["meta"]["text"] == ["EXIT", "on-screen text"]
+
+
+@needs("opentimelineio", "export-editing")
+def test_opentimelineio_reads_annotations(seen: Lake, tmp_path: Path) -> None:
+    import opentimelineio as otio
+
+    _export(seen, "otio", tmp_path / "out", table=SEEN)
+    [clip] = otio.adapters.read_from_file(str(tmp_path / "out/b.otio")).find_clips()
+    assert [(m.name, m.color) for m in clip.markers][:2] == [("Best of c-b", "YELLOW"), ("EXIT", "PURPLE")]
 
 
 def test_a_rate_that_is_none_is_refused(lake: Lake, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ import pytest
 import tl_data
 from tests.support.export_lake import needs, video, write_chapters, write_clips, write_videos
 from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ANNOTATIONS
 
 pytestmark = [
     needs("fiftyone", "fiftyone"),
@@ -72,6 +74,9 @@ def lake(tmp_path: Path) -> Lake:
         ],
     )
     write_clips(lake, [("v-a.mp4", 0.0, 4.0, "hello")])
+    crane = {"kind": "object", "label": "crane", "start_sec": 1.0, "end_sec": 2.0, "annotation_number": 0}
+    rows = [{**crane, "video_id": "v-a.mp4", "content_key": "c-a.mp4"}]
+    lake.table(ANNOTATIONS).replace(rows_of(ANNOTATIONS, rows))
     return lake
 
 
@@ -82,7 +87,7 @@ def samples(dataset: Any) -> dict[str, Any]:
 def test_a_dataset_follows_the_lake(fo: Any, lake: Lake) -> None:
     name = f"videos-{time.time_ns()}"
     address = f"fiftyone://{name}?media=/films"
-    how: dict[str, Any] = {"table": ["chapters", "clips"]}
+    how: dict[str, Any] = {"table": ["chapters", "clips", "annotations"]}
     [planned] = tl_data.export(lake.folder, address, dry_run=True, **how)
     assert (planned.upserted, fo.dataset_exists(name)) == (4, False)
     [report] = tl_data.export(lake.folder, address, **how)
@@ -96,6 +101,7 @@ def test_a_dataset_follows_the_lake(fo: Any, lake: Lake) -> None:
         ("The rest", [251, 1500], None),
     ]
     assert [(d.label, d.text) for d in a.clips.detections] == [("clip", "hello")]
+    assert [(d.label, d.support, d.text) for d in a.annotations.detections] == [("crane", [26, 50], "object")]
     [second] = samples(dataset)["b.mp4"].chapters.detections
     assert second.support == [31, 60]  # 29.97 frames a second
     assert len(dataset.load_saved_view("tl_chapters")) == 4

@@ -36,7 +36,10 @@ PAYLOAD = pa.schema(
     ]
 )
 #: The tables that tools with `Sink.reads == "tables"` accept.
-EXPORTABLE = ("videos", "clips", "summaries", "chapters", "vectors", "alerts", "errors", "runs")
+EXPORTABLE = (
+    *("videos", "clips", "summaries", "chapters", "highlights", "annotations", "vectors", "alerts"),
+    *("errors", "runs"),
+)
 
 
 @dataclass

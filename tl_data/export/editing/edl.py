@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tl_data.export.editing.moments import OPTIONS, Moment, Timeline, timeline_of
-from tl_data.export.editing.timelines import Folder
+from tl_data.export.editing.moments import COLORS, OPTIONS, Moment, Timeline, timeline_of
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES, Folder
 from tl_data.export.sink import Refused, Sink
 
 MAX_EVENTS = 999  # event numbers have three digits
 #: Marker color -> name of the color in DaVinci Resolve.
-RESOLVE = {"GREEN": "Green", "CYAN": "Cyan", "RED": "Red"}
+RESOLVE = {color: color.capitalize() for color in COLORS.values()}
 
 
 class _EDL(Folder):
@@ -86,8 +86,8 @@ EDL = Sink(
     "timelines",
     _Cuts,
     "a folder of EDLs",
-    tables=("chapters", "alerts"),
-    takes=("chapters", "clips", "alerts"),
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
     options=OPTIONS,
 )
 MARKERS = Sink(
@@ -95,7 +95,7 @@ MARKERS = Sink(
     "timelines",
     _Markers,
     "a folder of EDLs with markers for DaVinci Resolve",
-    tables=("chapters", "alerts"),
-    takes=("chapters", "clips", "alerts"),
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
     options=OPTIONS,
 )

@@ -1,4 +1,4 @@
-"""FiftyOne: a dataset of videos with their chapters, clips and alerts as temporal detections.
+"""FiftyOne: a dataset of videos with their chapters, clips and other moments as temporal detections.
 
 Each exported table gets a saved view `tl_<table>` with one sample per moment. Frames count from 1. FiftyOne
 plays files of its own machine: `media` is the folder where the videos are, by file name.
@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
 from tl_data.export.editing.moments import OPTIONS, Timeline, timeline_of
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, import_client
 
 EXTRA = "fiftyone"
 #: Table -> label of its moments. None: the label is the title of the moment.
-LABELS = {"chapters": None, "clips": "clip", "alerts": None}
+LABELS = dict.fromkeys(TAKES) | {"clips": "clip"}
 
 
 class FiftyOne(BaseStore):
@@ -114,7 +115,7 @@ SINK = Sink(
     FiftyOne,
     "the name of a dataset",
     extra=EXTRA,
-    tables=("chapters", "alerts"),
-    takes=("chapters", "clips", "alerts"),
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
     options={**OPTIONS, "media": "folder where FiftyOne finds the files of the videos"},
 )

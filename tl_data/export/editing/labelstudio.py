@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES
 from tl_data.export.sink import Refused, Sink, Target
 from tl_data.export.text.jsonl import WholeFile
 from tl_data.lake.row_ids import NAMESPACE
 
-_LABELS = {"chapters": "Chapter", "clips": "Clip", "alerts": "Alert"}
+_LABELS = {"chapters": "Chapter", "clips": "Clip", "highlights": "Highlight", "alerts": "Alert"}
 
 
 class _Tasks(WholeFile):
@@ -52,7 +53,8 @@ class _Tasks(WholeFile):
         results: list[dict[str, Any]] = []
         for event, moment in zip(row["events"], timeline.moments, strict=True):
             frames = {"start": moment.first + 1, "end": moment.first + moment.frames}
-            value = {"ranges": [frames], "timelinelabels": [_LABELS[event["kind"]]]}
+            label = _LABELS.get(event["kind"]) or str(event["text"]).capitalize()
+            value = {"ranges": [frames], "timelinelabels": [label]}
             key = f"{row['id']}/{event['kind']}/{moment.first}/{len(results)}"
             results.append(
                 {
@@ -74,8 +76,8 @@ SINK = Sink(
     "timelines",
     _Tasks,
     "a .json file of tasks",
-    tables=("chapters", "alerts"),
-    takes=("chapters", "clips", "alerts"),
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
     options=OPTIONS,
     whole=True,
 )

@@ -1,4 +1,4 @@
-"""The moments of a video (its chapters, clips or alerts) in whole frames, for formats that count frames."""
+"""The moments of a video (its chapters, clips, alerts) in whole frames, for formats that count frames."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from tl_data.export.editing.timelines import RATE_OPTIONS, no_rate, rate_of
 from tl_data.export.sink import Refused
 
 OPTIONS = RATE_OPTIONS
-COLORS = {"chapters": "GREEN", "clips": "CYAN", "alerts": "RED"}
+COLORS = {
+    "chapters": "GREEN",
+    "clips": "CYAN",
+    "highlights": "YELLOW",
+    "annotations": "PURPLE",
+    "alerts": "RED",
+}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A chapter, clip or alert, as a range of at least one frame."""
+    """A chapter, clip or other moment, as a range of at least one frame."""
 
     first: int  # number of its first frame; the video begins with frame 0
     frames: int  # number of its frames

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tl_data.export.editing.timelines import Folder
+from tl_data.export.editing.timelines import TAKES, Folder
 from tl_data.export.sink import Refused, Sink
 
 LINE_LETTERS = 42  # the most letters of a line; the usual limit of broadcasters
@@ -20,7 +20,6 @@ CUE_LINES = 2  # the most lines of a cue
 # YouTube shows chapters only if there are three of them, each of ten seconds or more.
 YOUTUBE_MIN_SECONDS = 10
 YOUTUBE_MIN_CHAPTERS = 3
-TAKES = ("chapters", "clips", "alerts")
 _LANGUAGE = {"language": "language tag, such as en or pt-BR"}
 
 
@@ -34,9 +33,17 @@ class Cue:
 
 
 def cues(events: list[dict[str, Any]]) -> Iterator[Cue]:
-    """Convert events to cues that do not overlap. If two events overlap, the first one ends earlier."""
-    texts = [(round(e["start_sec"] * 1000), round(e["end_sec"] * 1000), _event_text(e)) for e in events]
-    texts = [(start, end, text) for start, end, text in texts if text and end > start]
+    """Convert events, sorted by time, to cues that do not overlap.
+
+    The texts of events with the same time range share a cue. If two other events overlap, the first one ends
+    earlier.
+    """
+    by_range: dict[tuple[int, int], list[str]] = {}
+    for event in events:
+        time_range = (round(event["start_sec"] * 1000), round(event["end_sec"] * 1000))
+        if (text := _event_text(event)) and time_range[1] > time_range[0]:
+            by_range.setdefault(time_range, []).append(text)
+    texts = [(start, end, " · ".join(dict.fromkeys(same))) for (start, end), same in by_range.items()]
     for n, (start, end, text) in enumerate(texts):
         if n + 1 < len(texts):
             end = min(end, max(texts[n + 1][0], start + 1))

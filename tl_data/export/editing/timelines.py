@@ -1,4 +1,4 @@
-"""One row per video with its chapters, clips or alerts, for subtitles, timelines and labelling tasks.
+"""One row per video with its chapters, clips and other moments, for subtitles, timelines and labelling tasks.
 
 Videos that the source no longer lists (`removed_at`) are left out.
 """
@@ -21,7 +21,7 @@ from tl_data.export.rows import Rows
 from tl_data.export.sink import BaseStore, Metric, Refused, Shape, Target
 from tl_data.lake.lake import Lake
 from tl_data.lake.row_ids import NAMESPACE
-from tl_data.lake.schemas import ALERTS, CHAPTERS, CLIPS, SUMMARIES, TABLES, VIDEOS
+from tl_data.lake.schemas import ALERTS, ANNOTATIONS, CHAPTERS, CLIPS, HIGHLIGHTS, SUMMARIES, TABLES, VIDEOS
 from tl_data.types import COUNT, NUMBER, TEXT
 
 EVENT = pa.struct(
@@ -46,8 +46,14 @@ NAME_BYTES = 120  # the longest file name without extension; file systems allow 
 EVENTS = {
     "chapters": (CHAPTERS, "title", "summary"),
     "clips": (CLIPS, None, "transcription"),
+    "highlights": (HIGHLIGHTS, "highlight", "summary"),
+    "annotations": (ANNOTATIONS, "label", "kind"),
     "alerts": (ALERTS, "question", "transcription"),
 }
+TAKES = tuple(EVENTS)  # the tables whose rows become moments
+DEFAULT_TABLES = ("chapters", "alerts")
+#: `annotations.kind` -> the text of the event.
+KINDS = {"text": "on-screen text"}
 BATCH = 100  # videos per batch
 #: The options of formats that count frames.
 RATE_OPTIONS = {
@@ -57,7 +63,7 @@ RATE_OPTIONS = {
 
 
 class TimelineRows:
-    """Reads one row per video, with its chapters, clips or alerts sorted by time."""
+    """Reads one row per video, with its moments sorted by time."""
 
     def __init__(self, lake: Lake, table: str, options: Mapping[str, str]) -> None:
         self.lake, self.tables = lake, table.split("+")
@@ -73,11 +79,12 @@ class TimelineRows:
         """The videos, sorted by file name."""
         videos = self._videos()
         events = self._events()
-        titles = {r["video_id"]: r["title"] for r in self.lake.read(SUMMARIES).to_pylist() if r["title"]}
+        titles = {_video_of(r): r["title"] for r in self.lake.read(SUMMARIES).to_pylist() if r["title"]}
         timelines, refused = [], []
         for stem, video in sorted(_file_names(videos).items()):
             moments, invalid = [], 0
-            for event in events.get(video["video_id"], ()):
+            keys = [key for key in (video["video_id"], video["content_key"]) if key]
+            for event in (event for key in keys for event in events.get(key, ())):
                 if _has_time_range(event):
                     moments.append(event)
                 else:
@@ -90,7 +97,7 @@ class TimelineRows:
                 n: video.get(n) for n in ("video_id", "source_key", "duration_sec", "fps", "width", "height")
             }
             url = video["canonical_url"] or video["url"]
-            title = titles.get(video["video_id"]) or stem
+            title = next((titles[key] for key in keys if key in titles), stem)
             timelines.append({**row, "id": stem, "url": url, "title": title, "events": moments})
         for start in range(0, max(len(timelines), 1), BATCH):
             rows = pa.RecordBatch.from_pylist(timelines[start : start + BATCH], SCHEMA)
@@ -103,10 +110,12 @@ class TimelineRows:
         return list({row["video_id"] or row["source_key"]: row for row in rows}.values())
 
     def _events(self) -> dict[str, list[dict[str, Any]]]:
+        """The id of a video, or the key of its content if the video is not indexed -> its moments."""
         events: dict[str, list[dict[str, Any]]] = {}
         for name in self.tables:
             declared, title, text = EVENTS[name]
             columns = [c for c in ("video_id", "start_sec", "end_sec", title, text) if c]
+            columns += [c for c in ("content_key",) if c in declared.schema.names]
             for batch in self.lake.batches(TABLES[declared.name], columns):
                 for row in batch.to_pylist():
                     event = {
@@ -114,10 +123,15 @@ class TimelineRows:
                         "start_sec": row["start_sec"],
                         "end_sec": row["end_sec"],
                         "title": row[title] if title else None,
-                        "text": row[text],
+                        "text": KINDS.get(row[text], row[text]) if name == "annotations" else row[text],
                     }
-                    events.setdefault(row["video_id"], []).append(event)
+                    events.setdefault(_video_of(row), []).append(event)
         return events
+
+
+def _video_of(row: Mapping[str, Any]) -> str:
+    """The id of the video of a row, or the key of its content if the video is not indexed."""
+    return str(row["video_id"] or row.get("content_key") or "")
 
 
 def _has_time_range(event: Mapping[str, Any]) -> bool:

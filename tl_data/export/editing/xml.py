@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
-from tl_data.export.editing.timelines import Folder
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES, Folder
 from tl_data.export.sink import Refused, Sink
 
 
@@ -125,16 +125,21 @@ def _xmeml(timeline: Timeline) -> ET.Element:
     return root
 
 
-_TABLES, _TAKES = ("chapters", "alerts"), ("chapters", "clips", "alerts")
 FCPXML = Sink(
-    "fcpxml", "timelines", _FCPXML, "a folder of FCPXML files", tables=_TABLES, takes=_TAKES, options=OPTIONS
+    "fcpxml",
+    "timelines",
+    _FCPXML,
+    "a folder of FCPXML files",
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
+    options=OPTIONS,
 )
 PREMIERE = Sink(
     "premiere",
     "timelines",
     _Premiere,
     "a folder of XML files that Premiere imports",
-    tables=_TABLES,
-    takes=_TAKES,
+    tables=DEFAULT_TABLES,
+    takes=TAKES,
     options=OPTIONS,
 )
