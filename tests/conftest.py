@@ -26,6 +26,7 @@ from tests.support.library import Library, make_library
 from tests.support.odd_server import OddServer
 from tl_data.demo.file_server import FileServer
 from tl_data.demo.videos import DemoVideo, demo_videos
+from tl_data.local.perception.pictures import decoder
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +61,7 @@ def _nothing_left_running() -> Iterator[None]:
     """Engines that tests started have ended when the tests have; the last user's going ends an engine."""
     before = set(_own_processes())
     yield
+    decoder.close()  # of pictures that this process analysed without an engine
     deadline = time.monotonic() + 40
     while (left := set(_own_processes()) - before) and time.monotonic() < deadline:
         time.sleep(0.2)

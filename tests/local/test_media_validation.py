@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 
 import cv2
@@ -49,3 +50,16 @@ def test_a_picture_that_is_large_only_once_decoded_is_refused(side: int) -> None
     """Whether this package or Pillow judges it."""
     with pytest.raises(MediaProblem, match="too large"):
         check_image(header(side, side), 1, 1 << 20)
+
+
+def test_a_header_of_many_parts_is_refused_soon() -> None:
+    began = time.process_time()
+    with pytest.raises(MediaProblem, match="JPEG or PNG"):
+        check_image(b"\xff\xd8" + b"\xff\xe5\x00\x02" * 2_000_000, 1, 1 << 24)
+    with pytest.raises(MediaProblem, match="JPEG or PNG"):
+        check_image(
+            header(64, 64)[:33] + (bytes(4) + b"abCd" + struct.pack(">I", zlib.crc32(b"abCd"))) * 500_000,
+            1,
+            1 << 24,
+        )
+    assert time.process_time() - began < 1.5  # 5 s if all parts are read

@@ -11,10 +11,11 @@ from pathlib import Path
 from tl_data.local.errors import MediaProblem
 from tl_data.local.models import OWN_LONGEST, longest_video
 from tl_data.local.perception.evidence import Probe
+from tl_data.local.perception.pictures import MAX_PIXELS
 from tl_data.local.profiles import TODAY, Profile
 
-MAX_PIXELS = 50_000_000  # 150 MB once decoded
 MAX_BYTES = 32 << 20  # largest file of an image
+_MOST_READS = 10_000  # of a header: one of many small parts is read for minutes otherwise
 
 
 def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
@@ -41,6 +42,18 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
         )
 
 
+class _Header(io.BytesIO):
+    """A file that fails when its header has too many parts."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > _MOST_READS:
+            raise OSError("the header has too many parts")
+        return super().read(size)
+
+
 def _size(data: bytes) -> tuple[int, int] | None:
     """Width and height from the header of a JPEG or PNG; None for other files.
 
@@ -49,7 +62,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
     from PIL import Image  # this import takes 80 ms, so it is not at the top
 
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+        with Image.open(_Header(data), formats=("JPEG", "PNG")) as image:
             return image.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return 0, 0

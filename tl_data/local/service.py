@@ -6,6 +6,7 @@ The analysis runs in worker processes. Heavy modules are imported at first use, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
 from tl_data.local.models import Tiers
-from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe
+from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, NotVideo, Probe
+from tl_data.local.perception.pictures import decoder
 from tl_data.local.perception.vision.frames import Frame, pick
 from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 from tl_data.local.text.writer import BuiltIn, Writer
@@ -38,9 +40,11 @@ class Stages:
         self._tiers = config.tiers
         self._library: Library | None = None
         self._opening = asyncio.Lock()
+        self._pictures = asyncio.Semaphore(2)  # pictures that are hard to decode leave threads for the rest
 
     async def close(self) -> None:
         """Stop the worker processes and close the library."""
+        await asyncio.to_thread(decoder.close)
         await asyncio.gather(self._workers.aclose(), self._probers.aclose(), self.writer.close())
         if self._library:
             await asyncio.to_thread(self._library.close)
@@ -159,7 +163,8 @@ class Stages:
             )
             return [(hit, hit.keyframe) for hit in library.search(query, all_clips=all_clips)]
 
-        return await self._with_library(find)
+        async with self._pictures if images else contextlib.nullcontext():
+            return await self._with_library(find)
 
     async def segments_of(
         self,
@@ -223,7 +228,19 @@ class Stages:
                 )
             ]
 
-        return await asyncio.to_thread(make)
+        async with self._pictures:
+            return await asyncio.to_thread(make)
+
+    async def measured_image(self, image: bytes) -> Clip:
+        """A JPEG or PNG picture as a clip, without recognised objects.
+
+        Raises:
+            ValueError: the picture cannot be decoded.
+        """
+        from tl_data.local.search.embeddings import measured_image
+
+        async with self._pictures:
+            return await asyncio.to_thread(measured_image, image)
 
     async def frames(self, video_id: str, evidence: Evidence) -> tuple[Frame, ...]:
         """The frames of a video for the writer; () if the writer uses no frames."""

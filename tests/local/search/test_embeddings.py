@@ -18,8 +18,9 @@ import pytest
 from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT
 from tl_data.local.models import Tiers
 from tl_data.local.perception import analyze
+from tl_data.local.perception.pictures import NotPicture
 from tl_data.local.search import embeddings, word_vectors
-from tl_data.local.search.embeddings import NotPicture, measured_image
+from tl_data.local.search.embeddings import measured_image
 from tl_data.local.search.query import Query
 from tl_data.local.storage.library import Library
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,12 +43,12 @@ from tl_data.local.perception.attributes import (
     visual_words,
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
+from tl_data.local.perception.pictures import decoder
 from tl_data.local.perception.vision import colors, concepts, descriptors, objects
 from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbers
 from tl_data.local.search.patterns import GENERIC, STOP_WORDS
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
-_DECODING = threading.Lock()  # one image is decoded at a time: a large one takes hundreds of megabytes
 DESCRIPTOR_DIMENSION = 64  # the size of the descriptor part
 DIMENSION = WORD_DIMENSION + DESCRIPTOR_DIMENSION  # the size of a vector without an encoder
 
@@ -356,10 +355,6 @@ def _mean_encoder_vector(parts: Sequence[tuple[Clip, float]]) -> tuple[float, ..
 _GRAIN, _KEPT = 5.0, 0.25
 
 
-class NotPicture(ValueError):
-    """The image cannot be decoded."""
-
-
 def embed_image(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> Vector:
@@ -380,25 +375,21 @@ def measured_image(
     Raises:
         NotPicture: the image cannot be decoded.
     """
-    return _measure(_decode(data), encoder, object_models)
+    return _measure(*decoder.decode(data, _SIDES), encoder, object_models)
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
-    try:
-        with _DECODING:
-            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:  # a header with an absurd size
-        raise NotPicture(f"the image cannot be decoded: {error}") from error
-    if picture is None:
-        raise NotPicture("the file is not an image that can be decoded")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+#: An image is scaled to the sizes of video frames, so that the values are comparable: for its details, and
+#: for its colours.
+_SIDES = 960, 320
 
 
 def _measure(
-    rgb: NDArray[np.uint8], encoder: ImageEncoder | None, object_models: objects.ObjectModels | None
+    rgb: NDArray[np.uint8],
+    small: NDArray[np.uint8],
+    encoder: ImageEncoder | None,
+    object_models: objects.ObjectModels | None,
 ) -> Clip:
-    # The image is scaled to the sizes of video frames, so that the values are comparable.
-    tone = colors.tones(_shrink(rgb, 320))
+    tone = colors.tones(small)
     names, regions = colors.summary([tone])
     clip = Clip(
         start_sec=0.0,
@@ -409,12 +400,10 @@ def _measure(
         brightness=tone.brightness,
         contrast=tone.contrast,
         camera="",  # unknown for a single picture
-        image_descriptor=descriptors.describe_image(_shrink(rgb, 960)),
-        encoder_vector=as_numbers(encoder.pictures([_shrink(rgb, 960)])[0]) if encoder else (),
+        image_descriptor=descriptors.describe_image(rgb),
+        encoder_vector=as_numbers(encoder.pictures([rgb])[0]) if encoder else (),
     )
-    return (
-        objects.with_objects(clip, [object_models.detect(0.0, _shrink(rgb, 960))]) if object_models else clip
-    )
+    return objects.with_objects(clip, [object_models.detect(0.0, rgb)]) if object_models else clip
 
 
 @dataclass(frozen=True)
@@ -436,8 +425,8 @@ def image_query(
     Raises:
         NotPicture: the image cannot be decoded.
     """
-    rgb = _decode(data)
-    clip = _measure(rgb, encoder, object_models)
+    rgb, small = decoder.decode(data, _SIDES)
+    clip = _measure(rgb, small, encoder, object_models)
     traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
     return ImageQuery(
         np.asarray(clip.image_descriptor, np.float32),
@@ -476,19 +465,9 @@ def _certain_concepts(clip: Clip) -> dict[int, float]:
 
 def _is_noise(rgb: NDArray[np.uint8]) -> bool:
     """Whether the pixels of an image are nearly uncorrelated; see `_GRAIN`."""
-    luma = cv2.cvtColor(_shrink(rgb, 960), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     deviation = float(luma.std())
     return deviation >= _GRAIN and float(cv2.GaussianBlur(luma, (0, 0), 2).std()) < _KEPT * deviation
-
-
-def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Scale a picture down so that its longer side has at most `side` pixels."""
-    height, width = picture.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _evidence_of(clip: Clip) -> Evidence:

@@ -112,13 +112,12 @@ async def describe_mentions(
         APIProblem: a picture cannot be loaded or read.
     """
     from tl_data.local.perception.attributes import visual_words
-    from tl_data.local.search.embeddings import measured_image
 
     words: dict[str, str] = {}
     for reference in references:
         data = await load_reference(engine, reference, parameter)
         try:
-            words[reference.name] = visual_words(await asyncio.to_thread(measured_image, data))
+            words[reference.name] = visual_words(await engine.stages.measured_image(data))
         except ValueError as error:
             raise invalid(parameter, f"Cannot read image file. {error}", reference.name) from None
     return MENTION.sub(lambda match: words.get(match[1], match[0]), text)
@@ -130,8 +129,6 @@ async def build_image_evidence(engine: Engine, references: Sequence[Reference]) 
     Raises:
         APIProblem: there is no picture, or one cannot be read.
     """
-    from tl_data.local.search.embeddings import measured_image
-
     if not references:
         raise not_provided("image")
     clips: list[Clip] = []
@@ -140,7 +137,7 @@ async def build_image_evidence(engine: Engine, references: Sequence[Reference]) 
         data = await load_reference(engine, reference, "image")
         size += len(data)
         try:
-            clip = await asyncio.to_thread(measured_image, data)
+            clip = await engine.stages.measured_image(data)
         except ValueError as error:
             raise invalid("image", f"Cannot read image file. {error}", reference.name) from None
         clips.append(replace(clip, start_sec=float(number), end_sec=number + 1.0, keyframe="", cut=True))

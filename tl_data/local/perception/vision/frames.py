@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.pictures import NotPicture, decoder
 
 SIDE = 512  # pixels of the longer side
 _QUALITY = 80  # of the JPEG files
@@ -37,12 +38,10 @@ def _small(path: Path) -> bytes | None:
     """Read a picture and scale it down; None if it cannot be read."""
     import cv2
 
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if picture is None:
+    try:
+        small, _ = decoder.decode(path.read_bytes(), (SIDE, 1))  # an imported lake may hold any file
+    except (OSError, NotPicture):
         return None
-    height, width = picture.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return data.tobytes() if done else None
