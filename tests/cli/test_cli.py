@@ -19,6 +19,7 @@ import pytest
 import tl_data.functions  # noqa: F401 - fills the registry
 from tests.support.library import Library
 from tl_data import catalog
+from tl_data.cli import doctor
 from tl_data.cli.main import SECTIONS, assembled, exit_code
 from tl_data.cli.output import commands_of
 from tl_data.connection import connect
@@ -228,6 +229,13 @@ def test_the_doctor_prints_json() -> None:
     assert findings["duckdb"]["state"] == "ok"
     assert findings["java"]["state"] in ("ok", "missing", "wrong")
     assert said.returncode == 0 or any(f["state"] == "wrong" for f in findings.values())
+
+
+def test_the_doctor_knows_when_nothing_would_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(doctor.EXTRAS, "local", ("no-such-package",))
+    [endpoint] = [finding for finding in doctor._settings() if finding.what == "endpoint"]
+    assert (endpoint.state, endpoint.do) == ("missing", 'pip install "tl_data[local]"')
+    assert "no-such-package" in endpoint.found
 
 
 JOB = """[outputs]

@@ -95,20 +95,23 @@ def _settings() -> list[Finding]:
         settings = Settings.load()
     except TLDataError as error:
         return [Finding("settings", "wrong", str(error))]
-    if settings.embedded:
+    if settings.embedded and (engine := _extra("local", EXTRAS["local"])).state != "ok":
+        problem = f"there is no key, and the embedded engine is not installed ({engine.found})"
+        endpoint = Finding("endpoint", "missing", problem, engine.do)
+    elif settings.embedded:
         endpoint = Finding("endpoint", "ok", f"the embedded engine, data in {settings.home}")
     else:
         endpoint = Finding("endpoint", "ok", redacted(settings.base_url or SERVICE_URL))
-    key = "set (TL_API_KEY or file); never shown" if settings.api_key else "none: the embedded engine answers"
-    if settings.base_url and not settings.api_key:
-        key = "none"
+    key = "set (TL_API_KEY or file); never shown" if settings.api_key else "none"
+    if settings.embedded and endpoint.state == "ok":
+        key = "none: the embedded engine answers"
     return [
         endpoint,
         Finding("key", "ok", key),
         Finding("index", "ok", settings.index),
         *_unknown_variables(),
         _ledger(settings.ledger_url),
-        *_models(settings),
+        *(_models(settings) if endpoint.state == "ok" else ()),
     ]
 
 

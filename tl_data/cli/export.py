@@ -43,6 +43,9 @@ def export(
     Only changes since the last export are sent; removed rows are deleted. Exit codes: 0 all rows were sent,
     1 some rows were refused, 2 the command is wrong, 3 the target is unavailable or full (export again).
 
+    Passwords and keys come from environment variables, such as QDRANT_API_KEY or PGPASSWORD (docs/export.md):
+    other users can see the command line.
+
     \b
     LAKE: the folder of the tables
     TARGET: TOOL://PLACE?option=value, such as lancedb://./store?collection=clips or srt://./subtitles

@@ -92,9 +92,10 @@ def pull(source: str, dry_run: bool) -> None:
     """Fetch an image-text encoder (ONNX) or a Whisper model (CTranslate2) from a hub.
 
     Names: clip, siglip, whisper-base, whisper-small, whisper-medium, whisper-large-v3. The hub is that of
-    HF_ENDPOINT, else huggingface.co. An interrupted download continues. The model must have the checksums
-    that the hub declares and pass a self-test: an encoder must match two drawn pictures with their captions,
-    a Whisper model must transcribe a spoken sentence. The command prints the setting that selects the model.
+    HF_ENDPOINT, else huggingface.co; HF_TOKEN is its key, for gated models. An interrupted download
+    continues. The model must have the checksums that the hub declares and pass a self-test: an encoder must
+    match two drawn pictures with their captions, a Whisper model must transcribe a spoken sentence. The
+    command prints the setting that selects the model.
     """
     settings = Settings.load()
     command = [sys.executable, "-m", "tl_data.local.model_pull", source, "--models", str(_folder(settings))]

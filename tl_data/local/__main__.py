@@ -64,7 +64,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     option = parser.add_argument
-    option("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs --api-key")
+    option("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs a key")
     option("--port", type=int, default=8000, help="0 selects a free port")
     option("--home", type=Path, default=None, help="folder of the engine's data")
     option(
@@ -148,7 +148,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     if args.api_key is not None and not args.api_key.strip():
         parser.error("the API key is empty: set TL_ENGINE_API_KEY or --api-key to a key, or unset it")
     if not _is_loopback(args.host) and not args.api_key:
-        parser.error(f"--host {args.host} is reachable from other machines: set --api-key")
+        parser.error(f"--host {args.host} is reachable from other machines: set TL_ENGINE_API_KEY")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     if args.profile not in PROFILES:
         parser.error(f"TL_ENGINE_PROFILE is {args.profile!r}; it must be one of {', '.join(NAMES)}")

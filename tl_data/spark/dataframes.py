@@ -46,7 +46,7 @@ def apply(
         attempt: use the `try_` form, which returns a row's error as a value, in the column `try_<function>`.
 
     Raises:
-        SchemaMismatch: unknown function or argument, or `df` already has a column of the same name.
+        SchemaMismatch: unknown function, argument or column, or `df` already has a column of the same name.
     """
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StructType
@@ -69,6 +69,8 @@ def apply(
         raise SchemaMismatch(
             f"{function} adds the column {', '.join(clash)}, which exists already: rename it first"
         )
+    for p in f.parameters:
+        _check_column(df, p, arguments.get(p.name))
     worker = worker_of(df.sparkSession, connect(settings))
     column_count = len(df.columns)
     with_arguments = df.select("*", *(column_of(p, arguments).alias(f"_tl_{p.name}") for p in f.parameters))
@@ -102,6 +104,21 @@ def _unfold(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordBat
         repeated = batch.take(rows[start : start + ROWS])
         part = elements[start : start + ROWS]
         yield pa.RecordBatch.from_arrays([*repeated.columns, *part.flatten()], names)
+
+
+def _check_column(df: DataFrame, p: Parameter, value: Any) -> None:
+    """Check that a text for a required argument is the name of a column; fields of structs are not checked.
+
+    Raises:
+        SchemaMismatch: there is no such column.
+    """
+    if not p.required or not isinstance(value, str) or "." in value or "`" in value:
+        return
+    if value.lower() not in {name.lower() for name in df.columns}:
+        raise SchemaMismatch(
+            f"{p.name} = {value!r}: there is no such column. For the text itself write "
+            f"pyspark.sql.functions.lit({value!r})"
+        )
 
 
 def column_of(p: Parameter, arguments: Mapping[str, Any]) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,8 @@ class MongoDB(BaseStore):
         scheme = "mongodb+srv" if target.options.get("srv") == "true" else "mongodb"
         address = target.host + (f":{target.port}" if target.port else "")
         options = {n: _option_value(v) for n, v in target.options.items() if n in OPTIONS}
-        login = {"username": target.user, "password": target.password} if target.user else {}
+        password = target.password or os.environ.get("MONGODB_PASSWORD", "")
+        login = {"username": target.user, "password": password} if target.user else {}
         self._client = self._pymongo.MongoClient(
             f"{scheme}://{address}/", serverSelectionTimeoutMS=20_000, **options, **login
         )

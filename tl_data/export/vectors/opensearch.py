@@ -111,7 +111,8 @@ class OpenSearch(_Index):
     def __init__(self, target: Target) -> None:
         library, exceptions = import_client("opensearch", "opensearchpy", "opensearchpy.exceptions")
         self.errors = (exceptions.OpenSearchException, OSError)
-        login = (target.user, target.password) if target.user else None
+        password = target.password or os.environ.get("OPENSEARCH_PASSWORD", "")
+        login = (target.user, password) if target.user else None
         client = library.OpenSearch(target.url(port=9200), http_auth=login, timeout=60, max_retries=0)
         super().__init__(target, client)
 
@@ -140,7 +141,8 @@ class Elasticsearch(_Index):
         key = os.environ.get("ELASTIC_API_KEY")
         login: dict[str, Any] = {"api_key": key} if key else {}
         if target.user:
-            login = {"basic_auth": (target.user, target.password)}
+            password = target.password or os.environ.get("ELASTIC_PASSWORD", "")
+            login = {"basic_auth": (target.user, password)}
         client = library.Elasticsearch(
             target.url(port=9200), request_timeout=60, max_retries=0, retry_on_timeout=False, **login
         )

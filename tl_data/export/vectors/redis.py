@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,7 @@ class Redis(BaseStore):
             host=target.host,
             port=target.port or 6379,
             username=target.user or None,
-            password=target.password or None,
+            password=target.password or os.environ.get("REDIS_PASSWORD"),
             ssl=target.options.get("tls") == "true",
             protocol=2,
         )
