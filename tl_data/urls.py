@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-#: Query parameters that hold a signature, a credential or a token (S3, GCS, Azure, CloudFront, CDNs).
+#: Query parameters that hold a signature, a credential or a token (object stores and CDNs).
 SECRET_PARAMETERS = (
     r"X-Amz-(?:Signature|Credential|Security-Token|Date|Expires|Algorithm|SignedHeaders)"
     r"|X-Goog-(?:Signature|Credential|Date|Expires|Algorithm|SignedHeaders)"
@@ -18,29 +19,31 @@ SECRET_PARAMETERS = (
 _SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*(?<![:.,])")
 #: A login in a URL. `https:/` has one slash after the URL was normalized as a path.
 _LOGIN = re.compile(r"(?i)(?:(?<=://)|(?<=\bhttps:/)|(?<=\bhttp:/)|(?<=\bftp:/))[^/\s@\"']+@")
-_KEY = re.compile(r"\btlk_\w+")
+_API_KEY = re.compile(r"\btlk_\w+")
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
-#: Parameters that always belong to a signature: S3, GCS, OSS, CloudFront, Akamai.
+#: Parameters that always belong to a signature: S3, GCS, OSS (Alibaba), COS (Tencent), CloudFront, Akamai.
 _SIGNING = re.compile(
     r"x-(amz|goog|oss|cos)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|hdnts|hdnea|hdntl|__token__",
     re.I,
 )
 #: Parameters that belong to a signature only beside one of `_SIGNING`. Otherwise they may be the site's own.
 _BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
-#: Parameters of a shared access signature of Azure. It is recognized by its version, expiry and signature.
+#: Parameters of a shared access signature of Azure. It is recognized by its version (`sv`), its signature
+#: (`sig`), and its expiry (`se`) or stored access policy (`si`).
 _SAS = re.compile(
     r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
     re.I,
 )
-#: Signatures as the releases before object stores recognized them; for keys that those releases recorded.
+#: What `_SIGNING` was in earlier releases. The ledger keys that they recorded contain URLs without these.
 _FORMER_SIGNING = re.compile(
     r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I
 )
 _SAS_VERSION = re.compile(r"\d{4}-\d\d-\d\d")
 _UNIX_TIME = re.compile(r"1\d{9}|1\d{12}")  # expiry of a signature: seconds or milliseconds since 1970
-#: Signatures of several parameters. For each: the parameters that must all be present, with the pattern of
-#: the value (None: any value), and the names of all parameters that then belong to the signature.
-_SETS: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
+#: Signatures that are recognized by parameters that occur together, or by the form of a value. For each: the
+#: parameters that must all be present, with the pattern of the value (None: any value), and the names of all
+#: parameters that then belong to the signature.
+_SIGNATURES: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
     # Google Cloud CDN
     ({"keyname": None, "signature": None}, frozenset({"expires", "keyname", "signature", "urlprefix"})),
     # Bunny, and others whose token has an expiry
@@ -71,14 +74,18 @@ _MEDIA = re.compile(
 )
 
 #: URL schemes of objects in a bucket.
-BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
-_BUCKET = re.compile(rf"(?:{'|'.join(BUCKETS)})://", re.I)
+BUCKET_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+_BUCKET = re.compile(rf"(?:{'|'.join(BUCKET_SCHEMES)})://", re.I)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the host of a URL is a loopback name or address of this machine. No name is resolved."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    """Whether the host of a URL is `localhost` or a loopback address. No name is resolved."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -95,21 +102,24 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def redacted(text: str, *secrets: str | None) -> str:
     """Remove secrets from a text. Every text that is shown, logged or recorded goes through this function.
 
-    Signatures and logins in URLs are removed. API keys, parameters that contain a token, and the texts in
-    `secrets` are replaced by `***`.
+    In http and https URLs, signatures and logins are removed. Replaced by `***` are logins in other URLs, API
+    keys, the values of the remaining `SECRET_PARAMETERS`, and the texts in `secrets`. The container in
+    `abfss://container@account` counts as a login: source keys in tables contain the result.
     """
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
     text = without_signatures(text)
-    return _KEY.sub("***", _LOGIN.sub("***@", _SECRET.sub(r"\1=***", text)))
+    return _API_KEY.sub("***", _LOGIN.sub("***@", _SECRET.sub(r"\1=***", text)))
 
 
 def encoded(url: str) -> str:
-    """Percent-encode the spaces, non-ASCII characters and stray percent signs of a URL.
+    """Encode a URL for a request.
 
-    Parts that are encoded already are unchanged. So is the address of an object in a bucket, which is signed
-    when the request is sent.
+    Spaces, non-ASCII characters, stray percent signs and characters that a URL may not contain, such as `"`,
+    `{`, `|` and `}`, are percent-encoded; what is encoded already is unchanged. A non-ASCII host is encoded
+    by IDNA, and the scheme is in lower case. The address of an object in a bucket is returned without spaces
+    around it: it is signed when the request is sent.
 
     Raises:
         ValueError: the text is not an http(s) URL with a host.
@@ -141,11 +151,11 @@ def _quoted(text: str, safe: str) -> str:
 
 
 def without_signatures(text: str, *, former: bool = False) -> str:
-    """Remove the signature and the login from every URL in a text.
+    """Remove the signature and the login from every http and https URL in a text.
 
-    The other parameters are kept. Ledger keys contain the result: after a change of this function, earlier
-    results are found only if `former` still gives their texts. Use `redacted` for texts that are shown: it
-    also masks other secrets.
+    The other parameters are kept. Ledger keys contain the result. So if this function removes more or less
+    than before, `former=True` must return what it returned before: by that the ledger finds earlier results.
+    Use `redacted` for texts that are shown: it also masks other secrets.
 
     Args:
         former: recognize signatures as earlier releases did.
@@ -157,7 +167,7 @@ def without_signatures(text: str, *, former: bool = False) -> str:
         try:
             parts = urlsplit(address)
             host_and_port = parts.netloc.rpartition("@")[2]
-            query = "&".join(unsigned(parts.query, parts.path, former=former))
+            query = "&".join(unsigned_parameters(parts.query, parts.path, former=former))
         except ValueError:
             return without_query(address) + rest
         if host_and_port == parts.netloc and query == parts.query:
@@ -167,21 +177,21 @@ def without_signatures(text: str, *, former: bool = False) -> str:
     return _URL.sub(clean, text)
 
 
-def unsigned(query: str, path: str = "", signing: str = "", *, former: bool = False) -> list[str]:
-    """The `name=value` pieces of a query string without those of its signature.
+def unsigned_parameters(query: str, path: str = "", signing: str = "", *, former: bool = False) -> list[str]:
+    """The parameters (`name=value`) of a query string that do not belong to its signature.
 
     Args:
         path: the path of the URL. If it names a media file, `token` belongs to the signature.
         signing: the setting `signing_parameters`: more names of signatures; `-name` excludes one.
         former: recognize signatures as earlier releases did. `path` and `signing` are not used then.
     """
-    pieces = [p for p in query.split("&") if p]
+    parameters = [p for p in query.split("&") if p]
     added, excluded = _added_and_excluded("" if former else signing)
-    pairs = [(unquote(name).lower(), value) for name, _, value in (p.partition("=") for p in pieces)]
+    pairs = [(unquote(name).lower(), value) for name, _, value in (p.partition("=") for p in parameters)]
     signing_names = _former_signing_names(pairs) if former else _signing_names(pairs, path) | added
     return [
-        piece
-        for piece, (name, _) in zip(pieces, pairs, strict=True)
+        parameter
+        for parameter, (name, _) in zip(parameters, pairs, strict=True)
         if name in excluded or name not in signing_names
     ]
 
@@ -194,7 +204,7 @@ def _signing_names(pairs: list[tuple[str, str]], path: str) -> set[str]:
         names |= {name for name in values if _BESIDE.fullmatch(name)}
     if _SAS_VERSION.fullmatch(values.get("sv", "")) and values.get("sig") and {"se", "si"} & values.keys():
         names |= {name for name in values if _SAS.fullmatch(name)}
-    for required, members in _SETS:
+    for required, members in _SIGNATURES:
         if all(n in values and (p is None or p.fullmatch(values[n])) for n, p in required.items()):
             names |= members
     if _MEDIA.search(path):
@@ -239,5 +249,6 @@ def bucket_parts(address: str) -> tuple[str, str]:
 
 
 def without_query(url: str) -> str:
-    """The URL without its query and login."""
-    return url.partition("?")[0].rpartition("@")[2]
+    """A URL without its query, fragment and login. It may be malformed: this is for messages about it."""
+    address = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"^([^/]*://)?[^/]*@", r"\1", address)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tl_data.urls import encoded, redacted
+from tl_data.urls import encoded, is_loopback, redacted, without_query, without_signatures
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,45 @@ def test_secrets_are_not_shown(text: str, shown: str) -> None:
 
 def test_any_form_of_the_key_is_masked() -> None:
     assert redacted("odd-key-7 was refused", "odd-key-7", None) == "*** was refused"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://e.com/v.mp4?sig=a#t=1", "https://e.com/v.mp4"),
+        ("https://e.com/v.mp4#t=1", "https://e.com/v.mp4"),
+        ("https://user:pass@e.com/v.mp4?n=1", "https://e.com/v.mp4"),
+        ("https://e.com/@channel/v@2.mp4?n=a@b", "https://e.com/@channel/v@2.mp4"),
+        ("https://user:p@ss@e.com:99999/@a", "https://e.com:99999/@a"),
+        ("http://user:pass@[::1/v.mp4?a=http://b", "http://[::1/v.mp4"),
+        ("https://e.com/at/http://f.com/@b", "https://e.com/at/http://f.com/@b"),
+        ("user@e.com/v", "e.com/v"),
+        ("", ""),
+    ],
+)
+def test_the_query_and_the_login_are_removed_from_malformed_urls_too(url: str, shown: str) -> None:
+    assert without_query(url) == shown
+
+
+def test_a_malformed_url_in_a_text_keeps_its_scheme_and_path() -> None:
+    assert (
+        without_signatures("see http://user:pass@[::1/@a/v.mp4?sig=1, or") == "see http://[::1/@a/v.mp4, or"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2:8080", True),
+        ("LOCALHOST", True),
+        ("[::1]:80", True),
+        ("[::2]", False),
+        ("10.0.0.1", False),
+        ("localhost.e.com", False),
+        ("127.0.0.1.e.com", False),
+        ("", False),
+    ],
+)
+def test_loopback_hosts(host: str, loopback: bool) -> None:
+    assert is_loopback(f"http://{host}/v1") is loopback

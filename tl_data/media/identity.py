@@ -35,7 +35,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tl_data.errors import MediaRefused, SchemaMismatch
-from tl_data.urls import bucket_parts, is_bucket, redacted, unsigned, without_query
+from tl_data.urls import bucket_parts, is_bucket, redacted, unsigned_parameters, without_query
 
 #: Maximum bytes of a local file that is hashed completely.
 WHOLE_FILE = 64 << 20
@@ -163,7 +163,9 @@ def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
     netloc = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
     if parts.username and not former:
         netloc = f"{_encode(parts.username)}@{netloc}"
-    query = "&".join(sorted(_encode(p) for p in unsigned(parts.query, parts.path, signing, former=former)))
+    query = "&".join(
+        sorted(_encode(p) for p in unsigned_parameters(parts.query, parts.path, signing, former=former))
+    )
     return urlunsplit((scheme, netloc, _encode(parts.path) or "/", query, ""))
 
 

@@ -18,7 +18,7 @@ from tl_data.object_store import BucketObject
 from tl_data.view.snapshot import LakeFolder, Row
 
 FRAMES_IN_MEMORY = 20_000  # a table `frames` with more rows is read from disk for each picture
-BUCKETS = ("s3", "gs", "az", "abfs", "abfss", "s3a", "gcs")
+BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "s3a", "gcs")
 #: File extension -> content type.
 MEDIA_TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm",
@@ -71,7 +71,7 @@ class Media:
         scheme = urlsplit(source).scheme.lower() if "://" in source else ""
         if scheme in ("http", "https"):
             return Playable("hls" if urlsplit(source).path.endswith(".m3u8") else "http", source)
-        if scheme in BUCKETS:
+        if scheme in BUCKET_SCHEMES:
             return Playable("bucket", source)
         if not source:
             return Playable("none", reason="The lake has no URL or path of this video.")

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from tl_data.errors import MediaRefused, NotFound, TLDataError
 from tl_data.settings import Settings
-from tl_data.urls import origin, unsigned
+from tl_data.urls import origin, unsigned_parameters
 from tl_data.view.media import MEDIA_TYPES
 from tl_data.view.snapshot import Row
 
@@ -91,7 +91,7 @@ class _Stream:
     def _number(self, address: str, playlist: int, seen: dict[str, str]) -> int:
         """The number of an address in a playlist. `seen` has the addresses of the same playlist, by path."""
         parts = urlsplit(address)
-        key = "?".join((parts.path, "&".join(unsigned(parts.query, parts.path, self.signing))))
+        key = "?".join((parts.path, "&".join(unsigned_parameters(parts.query, parts.path, self.signing))))
         if seen.setdefault(key, address) != address:
             key = address  # what looks like a signature tells the segments of this playlist apart
         number = self.numbers.setdefault((playlist, key), len(self.addresses))
