@@ -33,7 +33,7 @@ class Part:
 
     text: str
     weight: float
-    traits: patterns.Credits = ()
+    traits: patterns.Traits = ()
     words: tuple[str, ...] = ()  # empty if only a trait can explain the part
 
 
@@ -67,21 +67,23 @@ def parse(text: str) -> Question:
     phrases = [phrase for phrase in quoted if phrase]
     parts = [Part(" ".join(phrase), sum(map(word_weight, phrase)), words=phrase) for phrase in phrases]
     remaining = " " + re.sub(r"[^\w\s'-]+", " ", patterns.QUOTED.sub(" ", text)).lower() + " "
-    shown = patterns.SHOWN.search(remaining) is not None
-    hint = "shown" if shown else "said" if patterns.SAID.search(remaining) else None
+    asks_for_text = patterns.SCREEN_TEXT_CUE.search(remaining) is not None
+    hint = "shown" if asks_for_text else "said" if patterns.SPEECH_CUE.search(remaining) else None
     remaining, trait_parts = _extract_traits(patterns.SPEAKER.sub(" ", remaining))
     if hint:
-        remaining = patterns.SHOWN.sub(" ", patterns.SAID.sub(" ", remaining))
+        remaining = patterns.SCREEN_TEXT_CUE.sub(" ", patterns.SPEECH_CUE.sub(" ", remaining))
     words = [word for word in tokens(remaining) if word not in patterns.STOP_WORDS]
     plain_words = [
         word for word in words if word not in patterns.GENERIC or not (trait_parts or len(words) > 1)
     ]
     parts += [Part(word, word_weight(word), words=(word,)) for word in dict.fromkeys(plain_words)]
     parts += trait_parts
-    if parts and shown and patterns.TEXT.search(text.lower()):  # "a page of text": any text explains a part
+    if (
+        parts and asks_for_text and patterns.ANY_TEXT.search(text.lower())
+    ):  # "a page of text": any text explains a part
         parts.append(Part("text", _TEXT_WEIGHT, (("text", 1.0),)))
     if not parts and hint:  # "someone talking", "text on screen": the kind of evidence is the query
-        parts, hint = [Part(text.strip(), 1.0, (("text" if shown else "sound speech", 1.0),))], None
+        parts, hint = [Part(text.strip(), 1.0, (("text" if asks_for_text else "sound speech", 1.0),))], None
     if not parts and (all_words := tuple(tokens(text))):  # "who are you": stop words are matched as a phrase
         parts, phrases = [Part(text.strip(), 1.0, words=all_words)], [all_words]
     return Question(text, tuple(parts), tuple(phrases), hint)
@@ -98,21 +100,25 @@ def _extract_traits(remaining: str) -> tuple[str, list[Part]]:
         places.extend(name for name in names if name in PLACES)
         return " "
 
-    for number, (pattern, traits) in enumerate(patterns.RULES):
-        if number == patterns.FIRST_COLOR:  # directions were extracted before: a remaining "left" is a place
-            remaining = patterns.PLACE.sub(take_place, remaining)
+    def apply(rules: patterns.Rules, text: str) -> str:
+        for pattern, traits in rules:
 
-        def take(match: re.Match[str], traits: patterns.Credits = traits) -> str:
-            group = next((g for g in match.groups() if g), "")
-            group_name = COLOR_NAMES.get(group, group)
-            named_traits = tuple((_format_trait(trait, group_name), credit) for trait, credit in traits)
-            words = tuple(word for word in tokens(match.group()) if word not in patterns.STOP_WORDS)
-            parts.append(Part(match.group().strip(), 1.0, named_traits, words[:3]))
-            if group_name in COLORS:
-                colors.append(group_name)
-            return " "
+            def take(match: re.Match[str], traits: patterns.Traits = traits) -> str:
+                group = next((g for g in match.groups() if g), "")
+                group_name = COLOR_NAMES.get(group, group)
+                named_traits = tuple((_format_trait(trait, group_name), credit) for trait, credit in traits)
+                words = tuple(word for word in tokens(match.group()) if word not in patterns.STOP_WORDS)
+                parts.append(Part(match.group().strip(), 1.0, named_traits, words[:3]))
+                if group_name in COLORS:
+                    colors.append(group_name)
+                return " "
 
-        remaining = pattern.sub(take, remaining)
+            text = pattern.sub(take, text)
+        return text
+
+    remaining = apply(patterns.MOVEMENT_RULES, remaining)
+    remaining = patterns.PLACE.sub(take_place, remaining)
+    remaining = apply(patterns.OTHER_RULES, remaining)
     for place in places:
         place_traits = tuple((f"{place} {color}", 1.0) for color in colors)
         # A place without a colour cannot be matched and gets a small weight.
@@ -122,4 +128,4 @@ def _extract_traits(remaining: str) -> tuple[str, list[Part]]:
 
 def _format_trait(trait: str, name: str) -> str:
     """Insert the captured name, such as a colour or direction, into the name of a trait."""
-    return _CAMERA_TURNS[name] if trait == "way {0}" else trait.format(name)
+    return _CAMERA_TURNS[name] if trait == "turn {0}" else trait.format(name)

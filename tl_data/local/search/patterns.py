@@ -7,7 +7,9 @@ import re
 from tl_data.local.perception.attributes import CAMERA, COLOR_NAMES, COLORS
 from tl_data.local.perception.languages import NAMES
 
-Credits = tuple[tuple[str, float], ...]  # traits, and how well each explains the phrase, 0 to 1
+#: Traits that explain a phrase, each with its credit: how well it explains the phrase, 0 to 1.
+Traits = tuple[tuple[str, float], ...]
+Rules = tuple[tuple[re.Pattern[str], Traits], ...]
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -36,23 +38,25 @@ GENERIC = word_set(
     side background foreground backdrop form blob"""
 )
 
-_NAMES = {
+#: Parts of the phrases of the rules, by name.
+_GROUPS = {
     "COLOR": "|".join(sorted({*COLORS, *COLOR_NAMES}, key=len, reverse=True)),
-    "LANG": f"({'|'.join(name.lower() for name in NAMES.values())})",
+    "LANGUAGE": f"({'|'.join(name.lower() for name in NAMES.values())})",
     "TEXT": "(?:text|captions?|subtitles?|titles?|signs?|slides?|words|writing|written|letters|labels?)",
-    "TALK": "(?:speech|speak(?:s|ing|ers?)?|spoken|talk(?:s|ing)?|voice|narration|audio|conversation)",
-    "WAY": "(left|right|up|down)(?:wards?)?",
-    "TO": "(?: \\w+ly)?(?: (?:to|towards?))?(?: the)? ",
-    "GO": (
+    "SPEECH": "(?:speech|speak(?:s|ing|ers?)?|spoken|talk(?:s|ing)?|voice|narration|audio|conversation)",
+    "DIRECTION": "(left|right|up|down)(?:wards?)?",
+    "TOWARDS": "(?: \\w+ly)?(?: (?:to|towards?))?(?: the)? ",
+    "MOVE": (
         "(?:mov(?:e|es|ed|ing|ements?)|motion|slid(?:e|es|ing)|go(?:es|ing)?|travel(?:s|ling|ing)?"
         "|drift(?:s|ing)?|glid(?:e|es|ing)|fl(?:y|ies|ying)|cross(?:es|ing)?|head(?:s|ing)?|shift(?:s|ing)?"
         "|roll(?:s|ing)?|pass(?:es|ing)?|float(?:s|ing)?|scroll(?:s|ing)?|sweep(?:s|ing)?)"
     ),
     "PERSON": "(?:man|woman|boy|girl|lady|guy|child|toddler|gentleman)",
-    "PLURAL": "(?:men|women|boys|girls|ladies|guys|children)",
+    "PEOPLE": "(?:men|women|boys|girls|ladies|guys|children)",
     "SEVERAL": "(?:two|three|four|five|six|several|many|both|(?:a )?(?:groups?|crowds?) of)",
-    "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
-    "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
+    "MOSTLY": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
+    "AREA": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
+    "BECOMES": "(?:(?:goes|is|looks|turns|was) )?",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
     # What may follow a colour that is used as a noun. In "on red tiles", the colour describes the tiles.
     "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
@@ -61,90 +65,95 @@ _NAMES = {
 #: Traits for all movements of the camera.
 _CAMERA_MOVES = [f"camera {move}" for move in CAMERA if move != "static"]
 
-# Phrase => traits, each with its credit unless it is 1. A space matches any white space. Names in capitals
-# are the groups of `_NAMES`. {0} is the captured group, and `way {0}` the camera movement in that direction.
+# Each line: a phrase => its traits, separated by semicolons, with their credits (without one: 1).
+# In a phrase, {NAME} is a group of `_GROUPS`, a space matches any white space, and `[ -]` also a hyphen.
+# In a trait, {0} is what the phrase captured; `turn {0}` is the camera movement in this direction, and
+# {CAMERA} all of `_CAMERA_MOVES`.
 # A match removes its words from the query, so the order matters: "red background" comes before "red".
-_RULES = """
-    LANG[ -]TEXT(?: on (?:the )?screen)?\\b|TEXT(?: on (?:the )?screen)? in LANG\\b => text {0}
-    LANG[ -](?:TALK|voice ?over)\\b|(?:someone |somebody )?TALK(?: in)? LANG\\b     => speech {0}
-    in LANG\\b                                                       => text {0}; speech {0}
-    camera (?:is )?(?:mov|go|travel|sweep|swing|turn)\\w*TOWAY         => way {0}
-    camera (?:is )?(?:mov|go|get)\\w* (?:closer|in|nearer|forward)     => camera zoom in
-    camera (?:is )?(?:mov|go|pull)\\w* (?:away|back|out|backwards?)    => camera zoom out
-    (?:camera )?(?:pans?|panning|panned)TOWAY                         => way {0}
-    (?:camera )?(?:pans?|panning|panned)\\b                            => camera pan left; camera pan right
-    (?:camera )?tilt(?:s|ing|ed)?TOWAY                                => way {0}
-    (?:camera )?tilt(?:s|ing|ed)?\\b                                   => camera tilt up; camera tilt down
-    (?:camera )?zoom(?:s|ing|ed)? (in|out)                            => camera zoom {0}
-    (?:camera )?zoom(?:s|ing|ed)?\\b                                   => camera zoom in; camera zoom out
-    camera (?:is )?(?:mov(?:e|es|ed|ing|ements?)|motion)\\b|moving camera => CAMERA
-    (?:static|still|fixed|steady|locked|unmoving) (?:camera|shot)     => camera static
-    camera (?:is |stays )?(?:static|still|fixed|steady)               => camera static
-    shaky(?: camera)?|hand-? ?held(?: camera)?|camera shak\\w+         => camera shaky
-    (?:GO )?(?:from )?(?:the )?(?:left|right) to (?:the )?(left|right) => moves {0}
-    GOTOWAY(?: side)?                                                 => moves {0}
-    (left|right|up|down)wards?(?: (?:motion|movement))?               => moves {0}
-    ris(?:es|ing)\\b|ascend\\w*|climb(?:s|ing)                          => moves up
-    fall(?:s|ing)\\b|descend\\w*|dropp?(?:s|ing)\\b|sink(?:s|ing)\\b      => moves down
-    nothing (?:is )?mov\\w+|no (?:motion|movement)|motionless          => still
+_MOVEMENT_RULES = """
+    {LANGUAGE}[ -]{TEXT}(?: on (?:the )?screen)?\\b        => text {0}
+    {TEXT}(?: on (?:the )?screen)? in {LANGUAGE}\\b        => text {0}
+    {LANGUAGE}[ -](?:{SPEECH}|voice[ -]?over)\\b           => speech {0}
+    (?:someone |somebody )?{SPEECH}(?: in)? {LANGUAGE}\\b  => speech {0}
+    in {LANGUAGE}\\b                                       => text {0}; speech {0}
+    camera (?:is )?(?:mov|go|travel|sweep|swing|turn)\\w*{TOWARDS}{DIRECTION} => turn {0}
+    camera (?:is )?(?:mov|go|get)\\w* (?:closer|in|nearer|forward) => camera zoom in
+    camera (?:is )?(?:mov|go|pull)\\w* (?:away|back|out|backwards?) => camera zoom out
+    (?:camera )?(?:pans?|panning|panned){TOWARDS}{DIRECTION} => turn {0}
+    (?:camera )?(?:pans?|panning|panned)\\b                => camera pan left; camera pan right
+    (?:camera )?tilt(?:s|ing|ed)?{TOWARDS}{DIRECTION}      => turn {0}
+    (?:camera )?tilt(?:s|ing|ed)?\\b                       => camera tilt up; camera tilt down
+    (?:camera )?zoom(?:s|ing|ed)? (in|out)                 => camera zoom {0}
+    (?:camera )?zoom(?:s|ing|ed)?\\b                       => camera zoom in; camera zoom out
+    camera (?:is )?(?:mov(?:e|es|ed|ing|ements?)|motion)\\b|moving camera => {CAMERA}
+    (?:static|still|fixed|steady|locked|unmoving) (?:camera|shot) => camera static
+    camera (?:is |stays )?(?:static|still|fixed|steady)    => camera static
+    shaky(?: camera)?|hand[ -]?held(?: camera)?|camera shak\\w+ => camera shaky
+    (?:{MOVE} )?(?:from )?(?:the )?(?:left|right) to (?:the )?(left|right) => moves {0}
+    {MOVE}{TOWARDS}{DIRECTION}(?: side)?                   => moves {0}
+    (left|right|up|down)wards?(?: (?:motion|movement))?    => moves {0}
+    ris(?:es|ing)\\b|ascend\\w*|climb(?:s|ing)             => moves up
+    fall(?:s|ing)\\b|descend\\w*|dropp?(?:s|ing)\\b|sink(?:s|ing)\\b => moves down
+    nothing (?:is )?mov\\w+|no (?:motion|movement)|motionless => still
     stationary|stand(?:s|ing) still|still (?:picture|image|frame|scene) => still
     (?:in )?(?:motion|movement)\\b|mov(?:es|ing)\\b(?: (?:around|across))? => moving
-    fast(?:er)?\\b|quick(?:ly)?\\b|rapid(?:ly)?\\b                       => fast
-    slow(?:ly|er)?\\b                                                  => slow
-    MOST (?:\\w+ly )?SHADE(COLOR)\\b(?: FIELD)?                         => mostly {0}; {0} 0.6
-    (?:everything|it all) (?:goes |is |looks |turns |was )?(?:\\w+ly )?SHADE(COLOR)\\b => mostly {0}; {0} 0.6
-    SHADE(COLOR) (?:all over|everywhere|throughout)\\b                  => mostly {0}; {0} 0.6
-    SHADE(COLOR) (?:cover|fill)(?:s|ing)(?: the)?(?: entire| whole)? FIELD\\b => mostly {0}; {0} 0.6
-    (?:nothing but|full of|(?:covered|filled) (?:in|with)) SHADE(COLOR)END => mostly {0}; {0} 0.6
-    (?:on|over|against|in front of)(?: an?| the)?(?: plain)? SHADE(COLOR)END => mostly {0}; {0} 0.6
-    SHADE(COLOR) FIELD\\b                                              => mostly {0}; {0} 0.6
-    (?:(?:entire|whole) )?FIELD (?:is )?(?:\\w+ly )?SHADE(COLOR)\\b       => mostly {0}; {0} 0.6
-    SHADE(COLOR)\\b                                                    => {0}
-    bright(?:ly lit|ness)?\\b|well[ -]lit|sunny|sunlit                 => bright
-    dark(?:ness)?\\b|dim(?:ly lit)?\\b|gloomy|unlit|shadowy             => dark
-    night(?:time)?\\b                                                  => dark 0.6
-    portraits?\\b(?! (?:video|format|mode))                             => face
-    (?:human )?faces\\b                                                => faces; face 0.8
-    (?:human )?face\\b                                                 => face
-    (?:close-? ?up|portrait) of (?:a )?(?:person|man|woman)           => face
-    (?:SEVERAL (?:\\w+ )?(?:people|persons|PLURAL)|crowds?) => people; faces 0.9; person 0.2; face 0.2
-    (?:(?:one|single|lone) (?:person|PERSON)|alone|by (?:him|her)self)\\b => alone; person 0.3
-    (?:people|persons|humans)\\b => people; person 0.95; faces 0.9; face 0.9
-    PLURAL\\b => people 0.85; person 0.7; faces 0.7; face 0.6
-    (?:person|human|presenter|speaker)\\b                    => person; people 0.95; face 0.9
-    PERSON\\b                                                         => person 0.8; people 0.75; face 0.7
-    (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b    => sound silence
-    (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies)            => sound music
+    fast(?:er)?\\b|quick(?:ly)?\\b|rapid(?:ly)?\\b         => fast
+    slow(?:ly|er)?\\b                                      => slow
+"""
+_OTHER_RULES = """
+    {MOSTLY} (?:\\w+ly )?{SHADE}({COLOR})\\b(?: {AREA})?   => mostly {0}; {0} 0.6
+    (?:everything|it all) {BECOMES}(?:\\w+ly )?{SHADE}({COLOR})\\b => mostly {0}; {0} 0.6
+    {SHADE}({COLOR}) (?:all over|everywhere|throughout)\\b => mostly {0}; {0} 0.6
+    {SHADE}({COLOR}) (?:cover|fill)(?:s|ing)(?: the)?(?: entire| whole)? {AREA}\\b => mostly {0}; {0} 0.6
+    (?:nothing but|full of|(?:covered|filled) (?:in|with)) {SHADE}({COLOR}){END} => mostly {0}; {0} 0.6
+    (?:on|over|against|in front of)(?: an?| the)?(?: plain)? {SHADE}({COLOR}){END} => mostly {0}; {0} 0.6
+    {SHADE}({COLOR}) {AREA}\\b                             => mostly {0}; {0} 0.6
+    (?:(?:entire|whole) )?{AREA} (?:is )?(?:\\w+ly )?{SHADE}({COLOR})\\b => mostly {0}; {0} 0.6
+    {SHADE}({COLOR})\\b                                    => {0}
+    bright(?:ly lit|ness)?\\b|well[ -]lit|sunny|sunlit     => bright
+    dark(?:ness)?\\b|dim(?:ly lit)?\\b|gloomy|unlit|shadowy => dark
+    night(?:time)?\\b                                      => dark 0.6
+    portraits?\\b(?! (?:video|format|mode))                => face
+    (?:human )?faces\\b                                    => faces; face 0.8
+    (?:human )?face\\b                                     => face
+    (?:close[ -]?up|portrait) of (?:a )?(?:person|man|woman) => face
+    (?:{SEVERAL} (?:\\w+ )?(?:people|persons|{PEOPLE})|crowds?) => people; faces 0.9; person 0.2; face 0.2
+    (?:(?:one|single|lone) (?:person|{PERSON})|alone|by (?:him|her)self)\\b => alone; person 0.3
+    (?:people|persons|humans)\\b                           => people; person 0.95; faces 0.9; face 0.9
+    {PEOPLE}\\b                                            => people 0.85; person 0.7; faces 0.7; face 0.6
+    (?:person|human|presenter|speaker)\\b                  => person; people 0.95; face 0.9
+    {PERSON}\\b                                            => person 0.8; people 0.75; face 0.7
+    (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b => sound silence
+    (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies) => sound music
     tunes?\\b|jingles?\\b|soundtrack|chords?\\b|harmon(?:y|ies)\\b|instrumental\\b => sound music
-    (?:held|long|musical|sustained) (?:notes?|tones?)\\b               => sound music
-    nois(?:e|y)\\b|hiss(?:ing)?\\b|rumbl\\w+                             => sound noise
-    loud(?:ly)?\\b                                                     => loud
-    quiet(?:ly)?\\b                                                    => quiet; sound silence 0.9
-    (?:portrait|vertical) (?:video|format|mode)                       => portrait
-    (?:landscape|horizontal) (?:video|format|mode)                    => landscape
+    (?:held|long|musical|sustained) (?:notes?|tones?)\\b   => sound music
+    nois(?:e|y)\\b|hiss(?:ing)?\\b|rumbl\\w+               => sound noise
+    loud(?:ly)?\\b                                         => loud
+    quiet(?:ly)?\\b                                        => quiet; sound silence 0.9
+    (?:portrait|vertical) (?:video|format|mode)            => portrait
+    (?:landscape|horizontal) (?:video|format|mode)         => landscape
 """
 
 
-def _compile_rules() -> tuple[tuple[re.Pattern[str], Credits], ...]:
-    rules = []
-    for line in _RULES.strip().splitlines():
-        phrase, _, trait_list = line.partition("=>")
-        phrase = phrase.strip()
-        for name, group in _NAMES.items():
-            phrase = phrase.replace(name, group)
+def _compile(rules: str) -> Rules:
+    compiled = []
+    for line in rules.strip().splitlines():
+        phrase, _, trait_list = line.partition(" => ")
+        pattern = re.sub(r"\{([A-Z]+)\}", lambda match: _GROUPS[match[1]], phrase.strip())
+        pattern = pattern.replace("[ -]?", r"[\s-]*").replace("[ -]", r"[\s-]+").replace(" ", r"\s+")
         traits = []
-        for item in trait_list.replace("CAMERA", "; ".join(_CAMERA_MOVES)).split(";"):
+        for item in trait_list.replace("{CAMERA}", "; ".join(_CAMERA_MOVES)).split(";"):
             trait, _, credit = item.strip().rpartition(" ")
             has_credit = re.fullmatch(r"0\.\d+", credit)
             traits.append((trait, float(credit)) if has_credit else (item.strip(), 1.0))
-        pattern = re.sub(r"(?<!\[) (?!-)", r"\\s+", phrase)
-        rules.append((re.compile(rf"\b(?:{pattern})\b"), tuple(traits)))
-    return tuple(rules)
+        compiled.append((re.compile(rf"\b(?:{pattern})\b"), tuple(traits)))
+    return tuple(compiled)
 
 
-RULES = _compile_rules()
-#: The position in RULES of the first rule for a colour.
-FIRST_COLOR = next(number for number, (_, traits) in enumerate(RULES) if ("{0}", 0.6) in traits)
+#: Rules that apply before `PLACE`: "left" in "to the left" is a direction.
+MOVEMENT_RULES = _compile(_MOVEMENT_RULES)
+#: Rules that apply after `PLACE`.
+OTHER_RULES = _compile(_OTHER_RULES)
 
 #: A place in the picture: "on the left", "upper right corner".
 PLACE = re.compile(
@@ -154,7 +163,7 @@ PLACE = re.compile(
     r"|\b(left|right|top|bottom)(?:\s+(?:side|half|corner|edge|part))\b"
 )
 #: Words that ask for speech.
-SAID = re.compile(
+SPEECH_CUE = re.compile(
     r"\b(?:says?|said|saying|talk(?:s|ed|ing)?(?:\s+(?:about|of))?|speak(?:s|ing)?(?:\s+(?:about|of))?|spoken"
     r"|spoke\s+(?:about|of)|mention(?:s|ed|ing)?|discuss(?:es|ed|ing)?|explain(?:s|ed|ing)?|tell(?:s|ing)?|told"
     r"|announc(?:e|es|ed|ing)|narrat(?:or|ion|es|ed)|voice(?:\s?over)?|speech|hear(?:s|d)?|words?\s+spoken"
@@ -163,14 +172,14 @@ SAID = re.compile(
 #: The subject of a verb of speaking, as in "the presenter says". It is not searched.
 SPEAKER = re.compile(
     r"\b(?:(?:the|a|an)\s+)?(?:speaker|narrator|presenter|voice|man|woman|person|host|lady|guy|people)"
-    rf"(?:\s+(?:is|was|are))?(?:\s+\w+ly)?\s+(?={SAID.pattern})"
+    rf"(?:\s+(?:is|was|are))?(?:\s+\w+ly)?\s+(?={SPEECH_CUE.pattern})"
 )
 #: Words that ask for text on screen.
-SHOWN = re.compile(
+SCREEN_TEXT_CUE = re.compile(
     r"\b(?:text|title|titles|captions?|captioned|slides?|signs?|headings?|headlines?|subtitles?|banner|label"
     r"|labels|labell?ed|written|reads|reading|on[\s-]screen|on\s+the\s+screen|displayed|displays?|letters"
     r"|words?\s+shown)\b"
 )
-#: Words for text itself, without saying which text.
-TEXT = re.compile(r"\b(?:text|letters|writing|print|printed)\b")
+#: Words for any text on screen, whatever it reads.
+ANY_TEXT = re.compile(r"\b(?:text|letters|writing|print|printed)\b")
 QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,200})[\"“”«»]|(?<!\w)['‘]([^'‘’]{2,200})['’](?!\w)")

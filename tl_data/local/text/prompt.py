@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.search.parser import tokens
-from tl_data.local.search.patterns import SAID, SHOWN, STOP_WORDS, word_set
+from tl_data.local.search.patterns import SCREEN_TEXT_CUE, SPEECH_CUE, STOP_WORDS, word_set
 
 #: Kind of evidence -> pattern of its names in prompts.
 _EVIDENCE_KINDS = {
@@ -408,6 +408,6 @@ def _count(pattern: str, text: str) -> int | None:
 
 def _subject(text: str) -> str:
     """The words of a prompt that are neither stop words, numbers nor words of the instruction."""
-    plain = SAID.sub(" ", SHOWN.sub(" ", text.lower()))
+    plain = SPEECH_CUE.sub(" ", SCREEN_TEXT_CUE.sub(" ", text.lower()))
     rest = [word for word in tokens(plain) if word not in STOP_WORDS and word not in _ORDERS]
     return " ".join(word for word in rest if not word.isdigit())
