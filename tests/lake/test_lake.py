@@ -66,8 +66,8 @@ def test_a_group_is_replaced_as_a_whole_and_again_without_effect(tmp_path: Path,
     for _ in range(2):
         table.replace_groups(pa.concat_tables([clips("a", 3), clips("c", 1)]))
         assert seen(lake) == {"a": [0, 1, 2], "b": [0, 1], "c": [0]}
-    table.replace_groups(clips("d", 1), gone=[("b",), ("never there",)])
-    table.replace_groups(clips("x", 0), gone=[("c",)])
+    table.replace_groups(clips("d", 1), delete=[("b",), ("never there",)])
+    table.replace_groups(clips("x", 0), delete=[("c",)])
     table.replace_groups(clips("x", 0))
     assert seen(Lake(str(tmp_path), kind)) == {"a": [0, 1, 2], "d": [0]}
     table.append(clips("a", 1))
@@ -108,7 +108,7 @@ def test_vectors_come_back_bit_by_bit(tmp_path: Path, kind: Format) -> None:
     table.replace_groups(pa.Table.from_pylist([row], schema))
     again = table.batches().read_all().column("vector")[0].values.to_numpy(zero_copy_only=False)
     assert again.tobytes() == values.tobytes()
-    [(through_sql,)] = duckdb.sql(f"SELECT vector FROM {sql(table.where(), kind)}").fetchall()
+    [(through_sql,)] = duckdb.sql(f"SELECT vector FROM {sql(table.sql_path(), kind)}").fetchall()
     assert struct.pack("512f", *through_sql) == values.tobytes()
 
 
@@ -271,7 +271,7 @@ def test_killed_writers_leave_whole_groups(tmp_path: Path, kind: Format) -> None
 def files_of(table: LakeTable) -> list[str]:
     if isinstance(table, ParquetTable):
         return [str(file) for file in table.folder.glob("*.parquet")]
-    return list(DeltaTable(table.where()).file_uris())
+    return list(DeltaTable(table.sql_path()).file_uris())
 
 
 def test_many_commits_keep_files_few(tmp_path: Path, kind: Format) -> None:
@@ -304,6 +304,6 @@ def test_large_tables_go_over_into_new_files(tmp_path: Path, kind: Format) -> No
     for number in range(12):
         table.replace_groups(rows(f"v{number}"))
     assert len(list((tmp_path / "vectors").glob("*.parquet"))) == 3
-    table.replace_groups(rows("v1", 5), gone=[("v0",)])
+    table.replace_groups(rows("v1", 5), delete=[("v0",)])
     videos = table.batches(["video_id"]).read_all().column("video_id").value_counts().to_pylist()
     assert {v["values"]: v["counts"] for v in videos} == {f"v{n}": 1024 for n in range(2, 12)} | {"v1": 5}

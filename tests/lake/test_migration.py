@@ -91,8 +91,8 @@ def test_a_table_is_migrated_by_hand(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(SUMMARIES)
     assert table.migrate()
     assert not table.migrate()
-    table.describe()
-    assert table.describe() == 0
+    table.add_missing_comments()
+    assert table.add_missing_comments() == 0
     [row] = table.batches().read_all().to_pylist()
     assert (row["topics"], row["made_at"], row["finish_reason"]) == (["a"], AT, None)
 
@@ -133,7 +133,7 @@ def test_columns_added_by_users_are_kept(tmp_path: Path, kind: Format) -> None:
         pq.write_table(old.append_column("team", pa.array(["news"] * 2)), file)
     table = lake.table(CLIPS)
     table.replace_groups(rows_of(CLIPS, [{"video_id": "w", "clip_number": 0}]))
-    table.replace_groups(rows_of(CLIPS, []), gone=[("x",)])
+    table.replace_groups(rows_of(CLIPS, []), delete=[("x",)])
     assert table.batches().schema == CLIPS.schema
     if kind == "delta":
         found = DeltaTable(str(tmp_path / "clips")).to_pyarrow_table().to_pylist()

@@ -39,17 +39,19 @@ def test_spark_reads_what_the_lake_wrote_and_writes_to_it(java: Java, tmp_path: 
     for video in ("a", "b"):
         row = {"video_id": video, "start_sec": 0.5, "model": "m", "dimension": 512, "vector": values}
         table.replace_groups(rows_of(VECTORS, [row]))
-    frame = java.spark.read.format("delta").load(table.where())
+    frame = java.spark.read.format("delta").load(table.sql_path())
     [first, _] = frame.orderBy("video_id").collect()
     assert struct.pack("512f", *first["vector"]) == values.tobytes()
 
     frame.limit(1).selectExpr("'c' AS video_id", "* EXCEPT (video_id)").write.format("delta").mode(
         "append"
-    ).save(table.where())
+    ).save(table.sql_path())
     back = {row["video_id"]: row["vector"] for row in table.batches().read_all().to_pylist()}
     assert set(back) == {"a", "b", "c"}
     assert struct.pack("512f", *back["c"]) == values.tobytes()
-    table.replace_groups(rows_of(VECTORS, [{"video_id": "c", "model": "m", "start_sec": 9.0}]), gone=[("a",)])
+    table.replace_groups(
+        rows_of(VECTORS, [{"video_id": "c", "model": "m", "start_sec": 9.0}]), delete=[("a",)]
+    )
     assert sorted(lake.read(VECTORS, ["video_id"]).column("video_id").to_pylist()) == ["b", "c"]
 
 

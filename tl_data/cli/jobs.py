@@ -222,7 +222,7 @@ def _migrate(file: str) -> None:
         for name, declared in TABLES.items():
             if tables.exists(declared):
                 table = tables.table(declared)
-                changed, described = table.migrate(), table.describe()
+                changed, described = table.migrate(), table.add_missing_comments()
                 echo(f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described")
 
     _or_exit(migrate_all)

@@ -29,24 +29,24 @@ class LakeTable(Protocol):
     def replace(self, rows: pa.Table) -> None:
         """Replace all rows."""
 
-    def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
+    def replace_groups(self, rows: pa.Table, delete: Collection[Group] = ()) -> None:
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `delete`."""
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The current rows in the declared types, as a stream of batches."""
 
-    def where(self) -> str:
+    def sql_path(self) -> str:
         """The address by which SQL reads the table: for `delta_scan`, or a pattern for `read_parquet`."""
 
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed."""
 
-    def describe(self) -> int:
+    def add_missing_comments(self) -> int:
         """Set the descriptions of columns without one; returns their number."""
 
 
 #: The advice in messages about a damaged table.
-LOST = (
+REBUILD_ADVICE = (
     "Restore it from a copy, or rename it and run again: results that were paid for come from the ledger, "
     "not from the table."
 )
@@ -80,7 +80,7 @@ def read_declared(
                 yield upgrade_rows(declared, batch, schema)
         except (OSError, pa.ArrowException) as error:
             text = describe_error(error).partition(". Detail:")[0]
-            raise LakeError(f"{where}: a file cannot be read: {text}. {LOST}") from error
+            raise LakeError(f"{where}: a file cannot be read: {text}. {REBUILD_ADVICE}") from error
 
     return pa.RecordBatchReader.from_batches(schema, read())
 

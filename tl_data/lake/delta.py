@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
 from tl_data.lake.base import (
-    LOST,
+    REBUILD_ADVICE,
     Group,
     check_schema,
     describe_error,
@@ -111,7 +111,7 @@ class Delta:
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
                 raise LakeError(f"{address}: the table cannot be created: {describe_error(error)}") from error
-        self._table = _open(address, LOST)
+        self._table = _open(address, REBUILD_ADVICE)
         self._check()
         #: Small files of earlier runs, plus the commits of this run, since the last compaction.
         self._added = self._small_files()
@@ -126,11 +126,11 @@ class Delta:
         rows = fit_rows(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="overwrite"))
 
-    def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
+    def replace_groups(self, rows: pa.Table, delete: Collection[Group] = ()) -> None:
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `delete`."""
         rows = fit_rows(self.declared, rows)
         replaced = dict.fromkeys(groups_of(self.declared, rows))
-        deleted = [group for group in dict.fromkeys(gone) if group not in replaced]
+        deleted = [group for group in dict.fromkeys(delete) if group not in replaced]
         if deleted and not replaced:
             self._commit(lambda t: t.delete(self._group_predicate(deleted)))
         elif replaced:
@@ -178,7 +178,7 @@ class Delta:
             self._table.update_incremental()
         return True
 
-    def describe(self) -> int:
+    def add_missing_comments(self) -> int:
         """Set the descriptions of columns without one, in one commit per column; returns their number."""
         fields = {field.name: field for field in self._table.schema().fields}
         undescribed = [
@@ -215,7 +215,7 @@ class Delta:
         rows = pad_rows(rows, user_columns(self.declared, stored)).select(stored.names)
         return rows.cast(pa.schema([field.remove_metadata() for field in rows.schema]))
 
-    def where(self) -> str:
+    def sql_path(self) -> str:
         """The address of the table, for `delta_scan` in DuckDB or `delta.` in Spark."""
         return self.address
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
 from tl_data.lake.base import (
-    LOST,
+    REBUILD_ADVICE,
     Group,
     check_schema,
     describe_error,
@@ -78,11 +78,11 @@ class ParquetTable:
             building.rename(self._next)
             self._recover()
 
-    def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
+    def replace_groups(self, rows: pa.Table, delete: Collection[Group] = ()) -> None:
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `delete`."""
         rows = fit_rows(self.declared, rows)
         groups = groups_of(self.declared, rows)
-        removed = {*groups, *gone}
+        removed = {*groups, *delete}
         if not removed:
             return
         with self._writing():
@@ -125,7 +125,7 @@ class ParquetTable:
         with self._writing():
             return self._migrate()
 
-    def describe(self) -> int:
+    def add_missing_comments(self) -> int:
         """Write missing descriptions of columns into the files; returns the number of these columns."""
         with self._writing():
             undescribed: set[str] = set()
@@ -157,7 +157,7 @@ class ParquetTable:
             added.update((f.name, f) for f in user_columns(self.declared, self._opened(file).schema_arrow))
         return pad_rows(rows, list(added.values()))
 
-    def where(self) -> str:
+    def sql_path(self) -> str:
         """The pattern of the table's files, for `read_parquet`."""
         return f"{self.folder}/*.parquet"
 
@@ -259,7 +259,7 @@ class ParquetTable:
             opened = pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise LakeError(
-                f"{file} is not a readable Parquet file: {describe_error(error)}. {LOST}"
+                f"{file} is not a readable Parquet file: {describe_error(error)}. {REBUILD_ADVICE}"
             ) from error
         check_schema(self.declared, opened.schema_arrow, str(file))
         return opened

@@ -57,7 +57,7 @@ class Commits:
 
     def _clear(self) -> None:
         self._rows: dict[str, dict[str, pa.Table]] = {}
-        self._gone: dict[str, dict[Group, None]] = {}
+        self._deleted: dict[str, dict[Group, None]] = {}
         self._count = 0
 
     def add(self, name: str, video: str, rows: pa.Table) -> None:
@@ -71,16 +71,16 @@ class Commits:
         """
         self._rows.setdefault(name, {})[video] = rows
 
-    def gone(self, name: str, groups: list[Group]) -> None:
+    def delete(self, name: str, groups: list[Group]) -> None:
         """Delete the rows of groups of a table, unless the same commit adds rows for them."""
         if name in self.tables:
-            self._gone.setdefault(name, {}).update(dict.fromkeys(groups))
+            self._deleted.setdefault(name, {}).update(dict.fromkeys(groups))
 
     def video(self, rows: list[dict[str, Any]]) -> None:
         """Add the rows of a finished video's keys, and remove them from `errors`."""
         keys: list[Group] = [(row["source_key"],) for row in rows]
         self.add("videos", rows[0]["source_key"], rows_of(VIDEOS, rows))
-        self.gone("errors", keys)
+        self.delete("errors", keys)
         self._count += 1
 
     def error(self, rows: list[dict[str, Any]]) -> None:
@@ -104,10 +104,10 @@ class Commits:
         async with self._lock:
             if not (always or self.due):
                 return
-            rows, gone = self._rows, self._gone
+            rows, deleted = self._rows, self._deleted
             self._clear()
             self._last = time.monotonic()
-            writing = asyncio.create_task(asyncio.to_thread(self._write, rows, gone, self._run_row()))
+            writing = asyncio.create_task(asyncio.to_thread(self._write, rows, deleted, self._run_row()))
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
@@ -117,14 +117,14 @@ class Commits:
     def _write(
         self,
         rows: Mapping[str, dict[str, pa.Table]],
-        gone: Mapping[str, dict[Group, None]],
+        deleted: Mapping[str, dict[Group, None]],
         run: dict[str, Any],
     ) -> None:
         for name in ORDER:
-            if name in rows or name in gone:
+            if name in rows or name in deleted:
                 declared = TABLES[name]
                 all_rows = pa.concat_tables([declared.schema.empty_table(), *rows.get(name, {}).values()])
-                self.tables[name].replace_groups(all_rows, gone.get(name, {}))
+                self.tables[name].replace_groups(all_rows, deleted.get(name, {}))
         if run != self._written_run:
             self.tables["runs"].replace_groups(rows_of(RUNS, [run]))
             self._written_run = run

@@ -60,7 +60,7 @@ def plan(job: Job, *, connection: Connection | None = None, progress: Progress |
         Cancelled: Ctrl-C or SIGTERM ended the plan.
     """
     with in_cell(progress) as shown:
-        return _drive(job, connection, lambda session, stop: make_plan(session, job, shown, stop))
+        return _drive(job, connection, lambda session, interrupt: make_plan(session, job, shown, interrupt))
 
 
 def run(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
@@ -74,14 +74,18 @@ def run(job: Job, *, connection: Connection | None = None, progress: Progress | 
         LakeError: the tables cannot be written; paid answers are in the ledger.
     """
     with in_cell(progress) as shown:
-        return _drive(job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop)))
+        return _drive(
+            job, connection, lambda session, interrupt: trace_run(Run(session, job, shown, interrupt))
+        )
 
 
 def submit(job: Job, *, connection: Connection | None = None, progress: Progress | None = None) -> Report:
     """Create the indexing tasks of all new videos without waiting. Refused videos are in `errors`."""
     with in_cell(progress) as shown:
         return _drive(
-            job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop, collect=False))
+            job,
+            connection,
+            lambda session, interrupt: trace_run(Run(session, job, shown, interrupt, collect=False)),
         )
 
 
@@ -89,7 +93,9 @@ def collect(job: Job, *, connection: Connection | None = None, progress: Progres
     """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed."""
     with in_cell(progress) as shown:
         return _drive(
-            job, connection, lambda session, stop: trace_run(Run(session, job, shown, stop, submit=False))
+            job,
+            connection,
+            lambda session, interrupt: trace_run(Run(session, job, shown, interrupt, submit=False)),
         )
 
 
@@ -102,7 +108,9 @@ def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0)
     Raises:
         SettingsError, SchemaMismatch: the questions or the tables are invalid; no search was made.
     """
-    return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop, spent))
+    return _drive(
+        job, connection, lambda session, interrupt: run_alerts(session, job, _alerts(job), interrupt, spent)
+    )
 
 
 def plan_alert(
@@ -113,7 +121,7 @@ def plan_alert(
     Args:
         coming: the videos that the preceding run will add, from `Plan.coming`.
     """
-    return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job), coming))
+    return _drive(job, connection, lambda session, interrupt: plan_alerts(session, job, _alerts(job), coming))
 
 
 def _alerts(job: Job) -> Alerts:

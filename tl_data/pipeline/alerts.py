@@ -377,7 +377,7 @@ class AlertReport:
 
 
 async def alert(
-    session: Session, job: Job, alerts: Alerts, stop: asyncio.Event, spent: float = 0.0
+    session: Session, job: Job, alerts: Alerts, interrupt: asyncio.Event, spent: float = 0.0
 ) -> AlertReport:
     """Run the questions that have not run yet, and write the found clips.
 
@@ -424,17 +424,17 @@ async def alert(
             await reconciler.find_interrupted()
             for chunk in chunks:
                 await asyncio.to_thread(runs_table.replace_groups, rows_of(RUNS, [run.row()]))
-                alert_rows, asked_rows = await asking.ask(chunk, stop)
+                alert_rows, asked_rows = await asking.ask(chunk, interrupt)
                 # `alerts` before `asked`, because a question in `asked` never runs again.
                 await asyncio.to_thread(alerts_table.replace_groups, rows_of(ALERTS, alert_rows))
                 await asyncio.to_thread(asked_table.replace_groups, rows_of(ASKED, asked_rows))
-                if stop.is_set():
+                if interrupt.is_set():
                     run.status = "interrupted"
                     run.reason = "interrupted: finished searches are in the tables; run again to continue"
                     break
             run.ended_at = datetime.now(UTC)
             await asyncio.to_thread(runs_table.replace_groups, rows_of(RUNS, [run.row()]))
-            if not stop.is_set():
+            if not interrupt.is_set():
                 await reconciler.close()
             await reconciler.leave()
     return report
@@ -454,7 +454,7 @@ class _Asking:
         self._session, self._report, self._reported = session, report, reported
         self._searches, self._verify = Searches(session, alerts, ranked), alerts.verify
 
-    async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
+    async def ask(self, chunk: Chunk, interrupt: asyncio.Event) -> tuple[list[Json], list[Json]]:
         """Run the questions of a chunk.
 
         Returns:
@@ -485,7 +485,7 @@ class _Asking:
                     changed[question, video["content_key"]] = None
 
         width = self._session.settings.concurrency
-        await in_parallel(chunk.asks.items(), ask_one, width=width, halt=asyncio.Event(), stop=stop)
+        await in_parallel(chunk.asks.items(), ask_one, width=width, drain=asyncio.Event(), cancel=interrupt)
         now, asked = datetime.now(UTC), {i: set(v["asked"]) for i, v in chunk.videos.items()}
         for question, ids in answered.items():
             for video_id in ids:

@@ -23,37 +23,41 @@ OUTAGE_COUNT = 20  # so many such errors in a row count as an outage
 ASSUMED_SECONDS = 4 * 3600.0  # length of a video of unknown length, for upper bounds of its cost
 
 
-class Halted(Exception):
-    """Raised in place of beginning work on a video when the run has halted."""
+class Draining(Exception):
+    """Raised in place of beginning work on a video while the run drains."""
 
 
 class WorkSlots:
-    """Slots for concurrent calls of videos of which nothing is sent yet. After `halt` there are none.
+    """Slots for concurrent calls of videos of which nothing is sent yet. There are none while `drain` is set.
 
-    Many videos wait for a slot at the same time: those that still wait when the run halts are left to the
+    Many videos wait for a slot at the same time: those that still wait when the run drains are left to the
     next run.
     """
 
-    def __init__(self, count: int, halt: asyncio.Event) -> None:
-        self._free, self._halt = asyncio.Semaphore(count), halt
+    def __init__(self, count: int, drain: asyncio.Event) -> None:
+        self._free, self._drain = asyncio.Semaphore(count), drain
 
     async def __aenter__(self) -> None:
-        """Wait for a slot. Raises Halted if the run has halted."""
+        """Wait for a slot. Raises Draining if `drain` is set."""
         await self._free.acquire()
-        if self._halt.is_set():
+        if self._drain.is_set():
             self._free.release()
-            raise Halted
+            raise Draining
 
     async def __aexit__(self, *_: object) -> None:
         self._free.release()
 
 
 class Guardrails:
-    """Enforces the limits of one run. `halt` is set when no new work may begin; the report has the reason."""
+    """Enforces the limits of one run.
+
+    At a limit, `drain` is set: no new video is begun, and videos in progress are finished. The report has the
+    reason.
+    """
 
     def __init__(self, job: Job, report: Report) -> None:
         self._job, self._report = job, report
-        self.halt = asyncio.Event()
+        self.drain = asyncio.Event()
         self._reserved = 0.0  # upper bound of the price of work in progress
         self._reservations = 0  # videos with a reservation
         self.spent_before = 0.0  # amount spent by other runs of the job that share the budget
@@ -65,13 +69,13 @@ class Guardrails:
         """Let no new work begin. The report keeps the first reason."""
         if self._report.status == "done":
             self._report.status, self._report.reason = status, reason
-        self.halt.set()
+        self.drain.set()
 
     async def reserve(self, price: float) -> bool:
         """Reserve the upper bound of a video's cost, so that all work in progress stays within the budget.
 
         If the budget is reserved by other videos, wait until they release a part of it. Returns False if the
-        price does not fit into the budget, or the run halts during this wait; the video must not be started
+        price does not fit into the budget, or the run drains during this wait; the video must not be started
         then.
         """
         budget = self._job.budget
@@ -81,7 +85,7 @@ class Guardrails:
                 return False
             self._released.clear()
             await self._released.wait()
-            if self.halt.is_set():
+            if self.drain.is_set():
                 return False
         self._reserved += price
         self._reservations += 1

@@ -85,7 +85,7 @@ class VideoStatus:
     needed: tuple[str, ...] = ()  # outputs that are missing in the tables
     analyses: list[Analysis] = field(default_factory=list)  # analyses that are not paid yet
     indexing: bool = True  # whether it needs an index; an account of today needs none for texts alone
-    makes_asset: bool = False  # whether it becomes an asset first, to be indexed or for a batch of analyses
+    needs_asset: bool = False  # whether it becomes an asset first, to be indexed or for a batch of analyses
     requests: int = 0  # number of requests about this video alone; polls and batches are shared
     output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs with a final refusal
     kept: tuple[str, ...] = ()  # in a refresh: outputs to keep from the same content's old video
@@ -184,11 +184,11 @@ async def _count_requests(session: Session, video: VideoStatus) -> None:
     elif video.state == "attached":
         video.requests = 2  # to poll the task, and to read the indexed video
     elif video.indexing:
-        video.makes_asset = await session.indexes_assets(video.item.video)
+        video.needs_asset = await session.indexes_assets(video.item.video)
         video.requests = 2
     else:
-        video.makes_asset = bool(analyses) and (batched or not await session.is_fetched(video.item.video))
-    if video.makes_asset:
+        video.needs_asset = bool(analyses) and (batched or not await session.is_fetched(video.item.video))
+    if video.needs_asset:
         video.requests += await _asset_requests(session, video.item.video, video.identity)
     if not batched:
         video.requests += analyses * (

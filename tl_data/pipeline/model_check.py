@@ -26,7 +26,7 @@ from tl_data.pipeline.worklist import Worklist
 from tl_data.session import Session
 
 
-def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> None:
+def check_table_models(lake: Lake, job: Job, session: Session, prices: Prices) -> None:
     """Refuse a job if its table has vectors of another model and the job does not refresh them.
 
     Raises:
@@ -51,7 +51,7 @@ def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> Non
         )
 
 
-async def refuse_index(session: Session, index_id: str | None) -> None:
+async def check_index_model(session: Session, index_id: str | None) -> None:
     """Refuse an index of another model, because its vectors would be recorded under the wrong model name.
 
     Raises:

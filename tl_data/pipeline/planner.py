@@ -13,10 +13,10 @@ from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.model_check import refuse_index, refuse_mixing
+from tl_data.pipeline.model_check import check_index_model, check_table_models
 from tl_data.pipeline.outputs import output_names
 from tl_data.pipeline.progress import Progress, Step
-from tl_data.pipeline.report import Plan, Refusal
+from tl_data.pipeline.report import Plan, VideoFailure
 from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
 from tl_data.ratelimit.limiter import PER_MINUTE, quota_settings, quota_windows
 from tl_data.ratelimit.reported import LimitStore
@@ -31,14 +31,14 @@ MAX_REFUSALS = 1_000  # a plan lists so many refusals, and counts all
 INSPECTIONS_PER_CALL = 4
 
 
-async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
+async def make_plan(session: Session, job: Job, progress: Progress, interrupt: asyncio.Event) -> Plan:
     """Inspect every video of the source and add up the work of the job."""
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
     names, index_id = output_names(job), await session.find_index()  # an invalid API key fails here
-    await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
-    await refuse_index(session, index_id)
+    await asyncio.to_thread(check_table_models, lake, job, session, prices)
+    await check_index_model(session, index_id)
     source = await asyncio.to_thread(Worklist, job, lake)
     result = Plan(job.name, source.rows, source.distinct, prices)
     inspected, contents = 0, set[str]()
@@ -67,12 +67,14 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
         )
 
     width = session.settings.concurrency * INSPECTIONS_PER_CALL
-    result.removed = len(source.gone()) if job.removed != "keep" else 0
+    result.removed = len(source.unlisted()) if job.removed != "keep" else 0
     with source:
-        completed = await in_parallel(source.items(), inspect, width=width, halt=asyncio.Event(), stop=stop)
+        completed = await in_parallel(
+            source.items(), inspect, width=width, drain=asyncio.Event(), cancel=interrupt
+        )
     if not completed:
         raise Cancelled("the plan was interrupted; nothing was paid or written")
-    result.refused.sort(key=lambda refusal: refusal.source_key)
+    result.refused.sort(key=lambda failure: failure.source_key)
     result.seconds, result.limits_reported = await _time_by_limits(session, result)
     return result
 
@@ -84,7 +86,7 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
         contents: the keys of the contents that the plan has so far; the key of this video is added.
     """
     if video.error is not None:
-        refused = refusal(video, video.error)
+        refused = video_failure(video, video.error)
         plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
         if len(plan.refused) < MAX_REFUSALS:
             plan.refused.append(refused)
@@ -110,7 +112,7 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
             if video.indexing:
                 plan.bill.add("index", video.seconds)
     if video.service_refusal is not None and video.state == "new":
-        note = refusal(video, video.service_refusal)
+        note = video_failure(video, video.service_refusal)
         plan.service_codes[note.code] = plan.service_codes.get(note.code, 0) + 1
         if len(plan.service_refused) < MAX_REFUSALS:
             plan.service_refused.append(note)
@@ -120,17 +122,17 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
         plan.bill.add("analyze", analysis.seconds)
         plan.output_tokens_at_most += analysis.tokens
     for output, error in video.output_errors.items():
-        refused = refusal(video, error, output)
+        refused = video_failure(video, error, output)
         plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
         if len(plan.refused) < MAX_REFUSALS:
             plan.refused.append(refused)
 
 
-def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -> Refusal:
+def video_failure(video: VideoStatus, error: TLDataError, output: str | None = None) -> VideoFailure:
     """The error of a video or of one of its outputs, as a record."""
     failure = Failure.of(error)
     code = failure.code or failure.kind
-    return Refusal(
+    return VideoFailure(
         next(iter(video.item.keys)),
         redacted(video.item.url),  # without its signature, because it is printed and logged
         failure.kind,

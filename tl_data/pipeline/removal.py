@@ -15,19 +15,19 @@ from tl_data.lake.schemas import ALERTS, ASKED, ERRORS, RUNS, TABLES, TEXT_TABLE
 from tl_data.media.identity import canonical_url, is_url
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.report import Report
-from tl_data.pipeline.worklist import GoneVideo
+from tl_data.pipeline.worklist import UnlistedVideo
 from tl_data.session import Session
 
 
-def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
+def delete_videos(lake: Lake, unlisted: Sequence[UnlistedVideo]) -> None:
     """Delete videos from all tables. Outputs of a video that another source key still refers to are kept."""
-    keys = {row.source_key for row in gone}
+    keys = {row.source_key for row in unlisted}
     all_rows = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
     remaining = [row for row in all_rows if row["source_key"] not in keys]
     by_content = (*(table.name for table in TEXT_TABLES), ALERTS.name, ASKED.name)
     for column, names in (("video_id", OUTPUTS), ("content_key", by_content)):
         kept_values = {row[column] for row in remaining}
-        deleted = {getattr(row, column) for row in gone} - kept_values - {None}
+        deleted = {getattr(row, column) for row in unlisted} - kept_values - {None}
         for name in names:
             declared = TABLES[name]
             if not deleted or not lake.exists(declared):
@@ -139,11 +139,11 @@ async def remove_videos(
         await _delete_assets(session, assets - kept_assets - {None}, report)
     for entry in entries:
         report.forgotten += await session.ledger.forget(entry.key)
-    gone = [
-        GoneVideo(row["source_key"], row["content_key"], row["video_id"], tuple(row["made"] or ()))
+    unlisted = [
+        UnlistedVideo(row["source_key"], row["content_key"], row["video_id"], tuple(row["made"] or ()))
         for row in selected.values()
     ]
-    delete_videos(lake, gone)
+    delete_videos(lake, unlisted)
     report.removed = sorted(selected)
     run = Report(job.name, report.run_id, prices=Prices.free(), started_at=now, ended_at=datetime.now(UTC))
     run.removed = len(selected)

@@ -23,7 +23,7 @@ RunStatus = Literal["done", "partial", "budget", "failures", "stopped", "interru
 
 
 @dataclass(frozen=True)
-class Refusal:
+class VideoFailure:
     """A refused or failed video, with the reason."""
 
     source_key: str
@@ -57,10 +57,10 @@ class Plan:
     attached: int = 0  # submitted by an earlier run and not finished
     new: int = 0  # to index, or to analyze without an index
     refreshed: int = 0  # whose vectors of another model are replaced; counted in `known` or `new` too
-    refused: list[Refusal] = field(default_factory=list)  # the first thousand
+    refused: list[VideoFailure] = field(default_factory=list)  # the first thousand
     codes: dict[str, int] = field(default_factory=dict)  # number of refusals by error code, complete
     #: The new videos that the embedded engine accepts and the service would refuse: the first thousand.
-    service_refused: list[Refusal] = field(default_factory=list)
+    service_refused: list[VideoFailure] = field(default_factory=list)
     service_codes: dict[str, int] = field(default_factory=dict)  # their number by error code, complete
     removed: int = 0  # to mark or delete, because the source no longer lists them
     alike: int = 0  # with the ETag and length of another URL, so probably a copy
@@ -173,7 +173,7 @@ class Report:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> address, as of `LakeTable.where`
-    errors: list[Refusal] = field(default_factory=list)  # the first hundred
+    errors: list[VideoFailure] = field(default_factory=list)  # the first hundred
     latest: str | None = None  # the source key of a video that this run wrote last
     left_behind: str = ""  # after a refresh: a sentence about remaining vectors of another model
 

@@ -14,7 +14,7 @@ from tl_data.lake.schemas import VIDEOS
 from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, is_current
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.report import Refusal
+from tl_data.pipeline.report import VideoFailure
 from tl_data.urls import redacted
 
 ROWS_PER_COMMIT = 2_000
@@ -51,7 +51,7 @@ def video_rows(
     ]
 
 
-def error_rows(video: VideoStatus, refusal: Refusal, error: TLDataError) -> list[dict[str, Any]]:
+def error_rows(video: VideoStatus, refusal: VideoFailure, error: TLDataError) -> list[dict[str, Any]]:
     """Rows of `errors` for a refused or failed video, or for a failed output of it."""
     failure = Failure.of(error)
     return [

@@ -19,10 +19,15 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, TEXT_TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
-from tl_data.pipeline.guardrails import Guardrails, Halted, WorkSlots, price_at_most
+from tl_data.pipeline.guardrails import Draining, Guardrails, WorkSlots, price_at_most
 from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal, ref_of
 from tl_data.pipeline.job import OUTPUTS, Job
-from tl_data.pipeline.model_check import describe_other_models, keep_texts, refuse_index, refuse_mixing
+from tl_data.pipeline.model_check import (
+    check_index_model,
+    check_table_models,
+    describe_other_models,
+    keep_texts,
+)
 from tl_data.pipeline.outputs import (
     FATAL,
     CreatedOutputs,
@@ -32,11 +37,11 @@ from tl_data.pipeline.outputs import (
     make_texts,
     output_names,
 )
-from tl_data.pipeline.planner import prices_of, refusal
+from tl_data.pipeline.planner import prices_of, video_failure
 from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
 from tl_data.pipeline.removal import delete_videos
-from tl_data.pipeline.report import Refusal, Report, trace_video
+from tl_data.pipeline.report import Report, VideoFailure, trace_video
 from tl_data.pipeline.rows import error_rows, forget_lost, mark_removed, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
@@ -44,7 +49,7 @@ from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandone
 from tl_data.session import Session
 
 #: Timeouts of `paid_twice` in seconds, for a complete and an interrupted run.
-MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0
+PAID_TWICE_TIMEOUT, PAID_TWICE_TIMEOUT_INTERRUPTED = 60.0, 3.0
 GRACE = 15.0  # seconds for which an interrupted run waits for the answers of paid requests
 #: Concurrent videos per concurrent call. Most videos in progress wait for the platform.
 VIDEOS_PER_CALL = 4
@@ -61,12 +66,12 @@ class Run:
         session: Session,
         job: Job,
         progress: Progress,
-        stop: asyncio.Event,
+        interrupt: asyncio.Event,
         *,
         submit: bool = True,
         collect: bool = True,
     ) -> None:
-        self.session, self.job, self.progress, self.stop = session, job, progress, stop
+        self.session, self.job, self.progress, self.interrupt = session, job, progress, interrupt
         self.submitting, self.collecting = submit, collect
         now = datetime.now(UTC)
         self.report = Report(
@@ -79,8 +84,8 @@ class Run:
         self._names, self._guardrails = output_names(job), Guardrails(job, self.report)
         # The API limits indexing and analysis separately, so neither waits for the other.
         calls = session.settings.concurrency
-        halt = self._guardrails.halt
-        self._inspect_slots, self._submit_slots = WorkSlots(calls, halt), WorkSlots(calls, halt)
+        drain = self._guardrails.drain
+        self._inspect_slots, self._submit_slots = WorkSlots(calls, drain), WorkSlots(calls, drain)
         self._create_slots = asyncio.Semaphore(calls)
         self._ended, self._minutes = 0, 0.0  # finished videos, and their video minutes
         self._tasks = Tasks()
@@ -96,7 +101,7 @@ class Run:
         """
         lake = Lake(self.job.folder, self.job.format)
         self._index = await self.session.find_index()
-        await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
+        await asyncio.to_thread(check_table_models, lake, self.job, self.session, self.report.prices)
         self._source = await asyncio.to_thread(Worklist, self.job, lake)
         storage = self.session.ledger.storage
         with self._source:
@@ -114,7 +119,7 @@ class Run:
                             self._guardrails.spent_before = await asyncio.to_thread(spent)
                         await self._commits.flush(always=True)
                         await self._process_all()
-                        if self.stop.is_set():
+                        if self.interrupt.is_set():
                             account.unsettled += 1  # requests may have been sent whose answers are unknown
                         else:
                             await reconciler.close()
@@ -133,22 +138,22 @@ class Run:
             await asyncio.to_thread(forget_lost, lake, self._source.lost)
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
-        await refuse_index(self.session, self._index)
+        await check_index_model(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
         await asyncio.to_thread(self._remove, lake)
-        self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
+        self.report.tables = {name: table.sql_path() for name, table in self._commits.tables.items()}
 
     def _remove(self, lake: Lake) -> None:
         """Mark or delete videos that the source no longer lists."""
         if self._source.to_mark:
             mark_removed(lake, self._source.to_mark, None, self.job.name)
-        if self.job.removed == "keep" or not (gone := self._source.gone()):
+        if self.job.removed == "keep" or not (unlisted := self._source.unlisted()):
             return
-        self.report.removed = len(gone)
+        self.report.removed = len(unlisted)
         if self.job.removed == "mark":
-            mark_removed(lake, [row.source_key for row in gone], datetime.now(UTC), self.job.name)
+            mark_removed(lake, [row.source_key for row in unlisted], datetime.now(UTC), self.job.name)
         else:
-            delete_videos(lake, gone)
+            delete_videos(lake, unlisted)
 
     async def _process_all(self) -> None:
         width = self.session.settings.concurrency * VIDEOS_PER_CALL
@@ -159,12 +164,12 @@ class Run:
             asyncio.ensure_future(self._commit_by_time()),
         )
         # This task ends early only if the tables cannot be written.
-        committing.add_done_callback(lambda _: self._guardrails.halt.set())
+        committing.add_done_callback(lambda _: self._guardrails.drain.set())
         self._step("working")
         try:
-            halt = self._guardrails.halt
-            with cancel_waits_on(halt), grace_period(GRACE):
-                await self._videos(width, halt)
+            drain = self._guardrails.drain
+            with cancel_waits_on(drain), grace_period(GRACE):
+                await self._videos(width, drain)
             committing.cancel()
             [result] = await asyncio.gather(committing, return_exceptions=True)
             if isinstance(result, Exception):
@@ -176,11 +181,11 @@ class Run:
             ending.cancel()
             committing.cancel()
             await asyncio.gather(ending, committing, return_exceptions=True)
-            if self.stop.is_set():
+            if self.interrupt.is_set():
                 self._guardrails.end(
                     "interrupted", "interrupted: finished videos are in the tables; run again to continue"
                 )
-            seconds = MEASURE_INTERRUPTED if self.stop.is_set() else MEASURE
+            seconds = PAID_TWICE_TIMEOUT_INTERRUPTED if self.interrupt.is_set() else PAID_TWICE_TIMEOUT
             self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
             if self.report.failed:
                 self._guardrails.end("partial", "")
@@ -188,18 +193,20 @@ class Run:
             await self._commits.flush(always=True)
             self._step("done")
 
-    async def _videos(self, width: int, halt: asyncio.Event) -> None:
+    async def _videos(self, width: int, drain: asyncio.Event) -> None:
         """Process all videos.
 
         With `max_failures`, all videos are inspected before anything is paid, so that refusals count first.
         """
-        items, stop = self._source.items(), self.stop
+        items, interrupt = self._source.items(), self.interrupt
         if self.job.max_failures is None:
-            await in_parallel(items, trace_video(self._process), width=width, halt=halt, stop=stop)
+            await in_parallel(items, trace_video(self._process), width=width, drain=drain, cancel=interrupt)
             return
-        if await in_parallel(items, self._inspect_and_hold, width=width, halt=halt, stop=stop):
+        if await in_parallel(items, self._inspect_and_hold, width=width, drain=drain, cancel=interrupt):
             held = self._source.held()
-            await in_parallel(held, trace_video(self._process_held), width=width, halt=halt, stop=stop)
+            await in_parallel(
+                held, trace_video(self._process_held), width=width, drain=drain, cancel=interrupt
+            )
 
     async def _commit_by_time(self) -> None:
         """Commit at intervals, also while no video finishes."""
@@ -209,7 +216,7 @@ class Run:
 
     async def _show_ending(self) -> None:
         """Show the phase `ending` once a stop is requested. Paid requests may still take a while."""
-        await self.stop.wait()
+        await self.interrupt.wait()
         self._step("ending")
 
     async def _process(self, item: SourceVideo) -> VideoStatus:
@@ -251,7 +258,7 @@ class Run:
                     return video
             # The tables have all outputs: an error that a concurrent run recorded no longer applies.
             if video.state == "unchanged" and item.attempts:
-                self._commits.gone("errors", [(key,) for key in item.attempts])
+                self._commits.delete("errors", [(key,) for key in item.attempts])
             with self.session.watcher.announced():
                 done = video.state == "unchanged" or await self._work(video)
         except Unreadable as error:
@@ -263,7 +270,7 @@ class Run:
         except TLDataError as error:
             self._fail(video, error)
             self._guardrails.note_error(error)
-        except Halted:
+        except Draining:
             return video
         except asyncio.CancelledError:
             if not was_abandoned():
@@ -305,7 +312,7 @@ class Run:
                 entry: Entry | None = None
                 if not video.indexing:
                     ready, new = await self._record_without_index(video), video.state == "new"
-                    if self._guardrails.halt.is_set():
+                    if self._guardrails.drain.is_set():
                         return False  # nothing is paid yet
                 elif video.state == "known":
                     assert video.record is not None
@@ -336,7 +343,7 @@ class Run:
                     await make_texts(
                         self.session, video.needed, ref_of(video, record), created, self._create_slots
                     )
-                if video.makes_asset and any(isinstance(e, NotFound) for e in created.failures.values()):
+                if video.needs_asset and any(isinstance(e, NotFound) for e in created.failures.values()):
                     await self.session.forget_asset(video.identity)
         finally:
             self._guardrails.release(sum(price), ended=True)
@@ -348,7 +355,7 @@ class Run:
         """The record of a video that is not indexed, for its texts. For batches it becomes an asset."""
         assert video.identity is not None
         record: dict[str, Any] = {"duration_sec": video.seconds, "status": None}
-        if video.makes_asset and self.collecting:
+        if video.needs_asset and self.collecting:
             asset = await self.session.asset(video.item.video, video.identity, self._submit_slots)
             record["asset_id"] = str(asset["_id"])
             record["duration_sec"] = video.seconds if asset.get("duration") is None else asset["duration"]
@@ -364,7 +371,7 @@ class Run:
         """
         item = video.item.video
         assert video.identity is not None
-        if video.makes_asset:
+        if video.needs_asset:
             await self.session.asset_to_index(item, video.identity, self._submit_slots)
         async with self._submit_slots:
             call, entry = await self.session.submit_video(
@@ -422,7 +429,7 @@ class Run:
         for name, rows in created.tables.items():
             self._commits.add(name, content_key if TABLES[name] in TEXT_TABLES else str(video_id), rows)
         for table, keys in groups(created.names, video_id, content_key).items():
-            self._commits.gone(table, keys)
+            self._commits.delete(table, keys)
         names = {name for name in self._names if name not in video.needed} | set(created.names)
         keep_texts(self._source, self._commits, video, video_id)
         self._drop_replaced(item, video_id, content_key)
@@ -456,12 +463,12 @@ class Run:
     def _delete(self, groups_by_table: Mapping[str, list[Group]]) -> None:
         """Queue the deletion of row groups."""
         for table, keys in groups_by_table.items():
-            self._commits.gone(table, keys)
+            self._commits.delete(table, keys)
 
     def _fail(self, video: VideoStatus, error: TLDataError) -> None:
         """Queue a refused or failed video for the table `errors`."""
         video.error = error
-        failure = refusal(video, error)
+        failure = video_failure(video, error)
         self._commits.error(error_rows(video, failure, error))
         self._ended += 1
         self._step("working")
@@ -469,7 +476,7 @@ class Run:
 
     def _fail_outputs(self, video: VideoStatus, errors: Mapping[str, TLDataError]) -> None:
         """Queue failed outputs of a finished video for the table `errors`."""
-        failures = [refusal(video, error, output) for output, error in errors.items()]
+        failures = [video_failure(video, error, output) for output, error in errors.items()]
         if not failures:
             return
         rows = [
@@ -482,7 +489,7 @@ class Run:
         for error in errors.values():
             self._guardrails.note_error(error)
 
-    def _count_failures(self, failures: list[Refusal], item: SourceVideo) -> None:
+    def _count_failures(self, failures: list[VideoFailure], item: SourceVideo) -> None:
         """Count a video with these failures. A repeated final failure does not count for `max_failures`."""
         self.report.failed += 1
         self.report.new_failures += any(failure.new for failure in failures)

@@ -76,7 +76,7 @@ class KnownVideo:
 
 
 @dataclass(frozen=True)
-class GoneVideo:
+class UnlistedVideo:
     """A row of `videos` that the source of this job no longer lists."""
 
     source_key: str
@@ -186,11 +186,12 @@ class Worklist:
             [video_id, content_key, keys],
         )
 
-    def gone(self) -> list[GoneVideo]:
+    def unlisted(self) -> list[UnlistedVideo]:
         """The rows of `videos` of this job that the source no longer lists."""
-        rows = self._con.sql("SELECT * FROM gone ORDER BY source_key").to_arrow_table().to_pylist()
+        rows = self._con.sql("SELECT * FROM unlisted ORDER BY source_key").to_arrow_table().to_pylist()
         return [
-            GoneVideo(r["source_key"], r["content_key"], r["video_id"], tuple(r["made"] or ())) for r in rows
+            UnlistedVideo(r["source_key"], r["content_key"], r["video_id"], tuple(r["made"] or ()))
+            for r in rows
         ]
 
     def _read_changes(self, job: Job) -> None:
@@ -204,7 +205,7 @@ class Worklist:
         # so that a failed export of the list does not remove all videos.
         complete = not job.limit and self.rows > 0
         self._con.execute(
-            f"""CREATE TABLE gone AS SELECT source_key, content_key, video_id, made FROM past
+            f"""CREATE TABLE unlisted AS SELECT source_key, content_key, video_id, made FROM past
             WHERE {complete} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
             {"job": job.name},
         )

@@ -153,23 +153,23 @@ async def in_parallel(
     work: Callable[[T], Awaitable[None]],
     *,
     width: int,
-    halt: asyncio.Event,
-    stop: asyncio.Event,
+    drain: asyncio.Event,
+    cancel: asyncio.Event,
 ) -> bool:
     """Call `work` on items, at most `width` at a time. Returns whether all items were finished.
 
     Args:
-        halt: when it is set, no new work starts and running work continues.
-        stop: when it is set, no new work starts and running work is cancelled.
+        drain: when it is set, no new work starts and running work continues.
+        cancel: when it is set, no new work starts and running work is cancelled.
 
     Raises:
         The first exception of `work`; the others are cancelled first.
     """
     running: set[asyncio.Future[Any]] = set()
-    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(cancel.wait())
 
     async def wait_until_at_most(count: int) -> None:
-        while len(running) > count and not stop.is_set():
+        while len(running) > count and not cancel.is_set():
             done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             ended = running & done
             running.difference_update(ended)
@@ -180,7 +180,7 @@ async def in_parallel(
     try:
         for item in items:
             await wait_until_at_most(width - 1)
-            if halt.is_set() or stop.is_set():
+            if drain.is_set() or cancel.is_set():
                 break
             running.add(asyncio.ensure_future(work(item)))
         await wait_until_at_most(0)
@@ -189,4 +189,4 @@ async def in_parallel(
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         stopped.cancel()
-    return not (halt.is_set() or stop.is_set())
+    return not (drain.is_set() or cancel.is_set())

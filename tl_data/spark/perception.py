@@ -571,13 +571,15 @@ class _Run:
         gone: list[Group] = [(video_id,) for video_id in {*ids, *former}]
         if ids:
             for declared in (CLIPS, VECTORS, *([FRAMES] if "frames" in self._tables else [])):
-                self._tables[declared.name].replace_groups(self._unfolded(distinct, ids, declared), gone=gone)
+                self._tables[declared.name].replace_groups(
+                    self._unfolded(distinct, ids, declared), delete=gone
+                )
             columns = ["content_key", "sha256", "form", "evidence"]
             evidence = [
                 {"video_id": video_id, "model": report.model, "made_at": now, **row}
                 for video_id, row in zip(ids, distinct.select(columns).to_pylist(), strict=True)
             ]
-            self._tables["evidence"].replace_groups(rows_of(EVIDENCE, evidence), gone=gone)
+            self._tables["evidence"].replace_groups(rows_of(EVIDENCE, evidence), delete=gone)
         videos: list[dict[str, Any]] = []
         missing: dict[str, dict[str, str]] = {}  # canonical URL -> source keys of videos that the lake has
         errors: list[dict[str, Any]] = []
@@ -653,7 +655,7 @@ class _Run:
             self._known.attempts.pop(key, None)
             self._known.listed.pop(key, None)
         gone: list[Group] = [(key,) for key in fixed]
-        self._tables["errors"].replace_groups(rows_of(ERRORS, refused + errors), gone=gone)
+        self._tables["errors"].replace_groups(rows_of(ERRORS, refused + errors), delete=gone)
         if videos:
             self._tables["videos"].replace_groups(rows_of(VIDEOS, videos))
         self._write_run("running", None)
