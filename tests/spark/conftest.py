@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ def java(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ["PYSPARK_PYTHON"] = sys.executable  # the workers of Connect know no spark.pyspark.python
+    os.environ.pop("PYSPARK_PYTHON", None)  # `session` selects the Python of the workers
     # A conf given to the builder stands on the command line of Java, for all to see; one in a file does not.
     (conf := folder / "conf").mkdir()
     (conf / "spark-defaults.conf").write_text(f"{KEY_CONF} {PLANTED}\n")

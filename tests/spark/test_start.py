@@ -1,12 +1,15 @@
-"""A machine on which Spark cannot start says why, and what to type. Each start is a process of its own."""
+"""How Spark starts, and the message where it cannot start, for which each test starts a process."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pyspark.sql.functions import udf
 
 from tests.support.environments import environment
 
@@ -50,3 +53,9 @@ def test_without_the_jars_of_delta(tmp_path: Path) -> None:
     assert said.startswith("tl_data.errors.SettingsError: Spark did not start")
     assert "spark.jars.repositories" in said
     assert "tl-data doctor" in said
+
+
+def test_workers_have_this_python_and_the_environment_is_as_before(spark: Any) -> None:
+    python = udf(lambda _: sys.executable)
+    assert [row[0] for row in spark.range(1).select(python("id")).collect()] == [sys.executable]
+    assert "PYSPARK_PYTHON" not in os.environ

@@ -68,7 +68,6 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
     except ImportError as missing:
         raise MissingExtra("a Spark session needs pyspark, which", "spark") from missing
     settings = {
-        "spark.pyspark.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
         **(delta_conf() if delta else {}),
         **{name.replace("__", "."): value for name, value in conf.items()},
@@ -106,13 +105,18 @@ def started(builder: SparkSession.Builder) -> SparkSession:
 
 @contextmanager
 def _python_of_workers() -> Iterator[None]:
-    """Set the Python of the workers that Java starts: those of data sources and of Connect."""
+    """Set the Python of the workers while Spark starts, unless the variable PYSPARK_PYTHON names one.
+
+    The variable is the only way: pyspark reads the Python of functions from it when the context starts, and
+    Java, which inherits the environment, that of data sources and of Connect. `spark.pyspark.python` has an
+    effect in `spark-submit` alone.
+    """
     name = "PYSPARK_PYTHON"
-    absent = name not in os.environ
-    if absent:
-        os.environ[name] = sys.executable
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = sys.executable
     try:
         yield
     finally:
-        if absent:
-            del os.environ[name]
+        del os.environ[name]
