@@ -15,9 +15,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
+
+if TYPE_CHECKING:
+    from tl_data.local.perception.audio.speech import SoundResult
 
 #: Megabytes of address space beyond the memory limit, for mapped files, allocator arenas and stacks.
 _EXTRA_ADDRESS_SPACE = 6000
@@ -74,7 +77,22 @@ def _process_request(
     except MemoryError:
         write({"failed": "The analysis exceeded the memory limit."})
     except Exception as error:  # noqa: BLE001 - the worker continues with the next file
-        write({"failed": f"The file could not be analyzed: {type(error).__name__}: {error}"})
+        write({"failed": _could_not_analyze(error)})
+
+
+def _could_not_analyze(error: Exception) -> str:
+    return f"The file could not be analyzed: {type(error).__name__}: {error}"
+
+
+def _without_sound(reason: str) -> SoundResult:
+    """The result for a sound that cannot be analyzed: a note says why."""
+    import numpy as np
+
+    from tl_data.local.perception.audio import sound
+    from tl_data.local.perception.audio.speech import SoundResult
+
+    no_seconds = np.zeros((0, sound.COLUMNS), np.float32)
+    return SoundResult((), no_seconds, (f"the sound could not be analyzed: {reason}",))
 
 
 def _process_video(
@@ -135,28 +153,22 @@ class _SameProcess:
     @contextlib.contextmanager
     def started(self, path: Path, report: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
         """Yield a function that analyzes the sound; see `_SpeechProcess.started`."""
-        import numpy as np
-
-        from tl_data.local.perception.audio import sound, speech
+        from tl_data.local.perception.audio import speech
         from tl_data.local.perception.evidence import ModelFailed, NotVideo
 
         def progress(second: int) -> None:
             if second % 5 == 0:
                 report(0.95)
 
-        def result() -> speech.SoundResult:
+        def result() -> SoundResult:
             try:
                 return speech.listen(path, progress, Path(whisper) if whisper else None, name)
             except (ModelFailed, MemoryError):
                 raise
+            except NotVideo as error:
+                return _without_sound(str(error))
             except Exception as error:  # noqa: BLE001 - a note of the evidence, as of a speech process
-                reason = (
-                    str(error)
-                    if isinstance(error, NotVideo)
-                    else f"The file could not be analyzed: {type(error).__name__}: {error}"
-                )
-                empty = np.zeros((0, sound.COLUMNS), np.float32)
-                return speech.SoundResult((), empty, (f"the sound could not be analyzed: {reason}",))
+                return _without_sound(_could_not_analyze(error))
 
         yield result
 
@@ -197,7 +209,7 @@ class _SpeechProcess:
         process.stdin.flush()
         finished = False
 
-        def result() -> Any:
+        def result() -> SoundResult:
             nonlocal finished
             import numpy as np
 
@@ -205,7 +217,6 @@ class _SpeechProcess:
             from tl_data.local.perception.audio.speech import SoundResult
             from tl_data.local.perception.evidence import ModelFailed, span_of
 
-            no_seconds = np.zeros((0, sound.COLUMNS), np.float32)
             assert process.stdout is not None
             for line in process.stdout:
                 message = orjson.loads(line)
@@ -216,13 +227,12 @@ class _SpeechProcess:
                 if "model" in message:
                     raise ModelFailed(message["model"])
                 if "done" not in message:
-                    reason = message.popitem()[1]
-                    return SoundResult((), no_seconds, (f"the sound could not be analyzed: {reason}",))
+                    return _without_sound(message.popitem()[1])
                 raw = message["done"]
                 speech = tuple(span_of(span) for span in raw["speech"])
-                seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else no_seconds
+                seconds = np.array(raw["seconds"], np.float32).reshape(-1, sound.COLUMNS)
                 return SoundResult(speech, seconds, tuple(raw["notes"]), raw.get("speech_model", ""))
-            return SoundResult((), no_seconds, ("the sound could not be analyzed: its process crashed",))
+            return _without_sound("its process crashed")
 
         try:
             yield result
