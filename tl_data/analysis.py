@@ -51,9 +51,9 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.ledger.models import Billed, Call, Entry
+from tl_data.ledger.recovery import keyed_analyses
 from tl_data.media.identity import media_source
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
-from tl_data.ratelimit.headers import moment
 from tl_data.usage import about, counting, current
 
 if TYPE_CHECKING:
@@ -593,12 +593,9 @@ class Analyses:
         since = await self._ledger.unsettled_since(call)
         sent_after = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
         try:
-            async for task in self._client.list_analyze_tasks(asset_id=video.asset_id):
-                if task.get("custom_id") == call.key and task.get("status") not in ("failed", "canceled"):
-                    return str(task["task_id"])
-                created = moment(task.get("created_at"))
-                if sent_after is not None and created is not None and created < sent_after:
-                    return None
+            async for key, task_id in keyed_analyses(self._client, sent_after, video.asset_id):
+                if key == call.key:
+                    return task_id
         except NotFound:
             return None
         return None

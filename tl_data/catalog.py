@@ -102,6 +102,9 @@ class Function:
     durable: bool  # whether it costs minutes or tokens, so that calls are kept in the ledger
     doc: str  # the first line of the docstring: the help in the CLI, in SQL and in the reference
     detail: str = ""  # the rest of the docstring, up to `Args:`
+    prefiltered: str | None = (
+        None  # the argument that vectors may answer without a call; see tl_data.prefilter
+    )
 
     @property
     def returns_table(self) -> bool:
@@ -232,12 +235,25 @@ def records() -> list[Function | Listing]:
     return [*FUNCTIONS.values(), *LISTINGS.values()]
 
 
+def find_function(name: str) -> Function:
+    """The function with this name, such as "summarize".
+
+    Raises:
+        SchemaMismatch: there is none; the message lists the functions.
+    """
+    if name not in FUNCTIONS:
+        hint = name_of_today([name])
+        raise SchemaMismatch(f"unknown function {name!r}; functions: {', '.join(FUNCTIONS)}.{hint}")
+    return FUNCTIONS[name]
+
+
 def function(
     gives: pa.DataType,
     *,
     example: Mapping[str, Any],
     durable: bool = False,
     options: tuple[Parameter, ...] = (),
+    prefiltered: str | None = None,
     **takes: pa.DataType,
 ) -> Callable[[Run], Function]:
     """Declare an async function of (session, arguments..., **options) as a function of the catalog.
@@ -247,12 +263,14 @@ def function(
         example: arguments of a call that documents show and tests make.
         durable: whether the call costs minutes or tokens and is kept in the ledger.
         options: further arguments that several functions share; the function takes them as `**options`.
+        prefiltered: the argument that the vector of a row may answer without a call.
         takes: the Arrow types of the function's own arguments, in order.
     """
 
     def declare(run: Run) -> Function:
         doc, detail, parameters = _read_declaration(run, takes)
-        f = Function(run.__name__, run, parameters + options, gives, example, durable, doc, detail)
+        name, parameters = run.__name__, parameters + options
+        f = Function(name, run, parameters, gives, example, durable, doc, detail, prefiltered)
         f.arguments(example)
         return _register(FUNCTIONS, f)
 

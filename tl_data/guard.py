@@ -437,9 +437,9 @@ def _default(function: Function, name: str) -> Any:
 
 def conditions_of(function: Function, rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """The distinct conditions that rows with vectors compare."""
-    if function.name != "filter":
+    if function.prefiltered is None:
         return []
-    conditions = (row.get("condition") for row in rows if row.get("vector") is not None)
+    conditions = (row.get(function.prefiltered) for row in rows if row.get("vector") is not None)
     return list(dict.fromkeys(c.strip() for c in conditions if isinstance(c, str) and c.strip()))
 
 

@@ -71,7 +71,8 @@ BYTES_A_SECOND = 250_000
 RECHECK = 10.0  # seconds between two requests for an index that does not exist
 MAX_LISTED = 20_000  # largest number of cached videos of listings
 
-_ID = re.compile(r"[0-9a-f]{24}")
+#: An id of the platform.
+PLATFORM_ID = re.compile(r"[0-9a-f]{24}")
 
 
 class Lengths:
@@ -201,7 +202,7 @@ class Session:
             return self._known_index(index) or await self._list_index(index)
 
     def _known_index(self, index: str) -> str | None:
-        return index if _ID.fullmatch(index) else self._indexes.get(index)
+        return index if PLATFORM_ID.fullmatch(index) else self._indexes.get(index)
 
     async def _list_index(self, name: str) -> str | None:
         async for record in self.client.list_indexes(index_name=name):
@@ -260,7 +261,7 @@ class Session:
     @staticmethod
     def is_id(video: str) -> bool:
         """Whether a `video` argument is an id rather than a URL or path."""
-        return bool(_ID.fullmatch(video))
+        return bool(PLATFORM_ID.fullmatch(video))
 
     def embedding_option(self, option: str) -> str:
         """The search model's name for an embedding option: Marengo 2.7 names `visual` `visual-text`."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.outcomes import one_by_one
 from tl_data.errors import BadRequest
 from tl_data.runtime.pool import Pool
 from tl_data.runtime.result_cache import Outcome
@@ -50,7 +51,7 @@ class Calls:
 def test_order_is_kept_and_the_pool_is_full() -> None:
     rnd = random.Random(7)
     calls = Calls(lambda _: rnd.random() / 100)
-    assert asyncio.run(values(Pool(16).map(calls, range(500)))) == list(range(500))
+    assert asyncio.run(values(one_by_one(Pool(16), calls, range(500)))) == list(range(500))
     assert calls.most == 16
 
 
@@ -58,7 +59,7 @@ def test_a_slow_row_delays_no_other() -> None:
     calls = Calls(lambda row: 0.4 if row == 0 else 0.002)
 
     async def main() -> tuple[float, int]:
-        outcomes = Pool(8).map(calls, range(200))
+        outcomes = one_by_one(Pool(8), calls, range(200))
         began = time.perf_counter()
         first = await anext(outcomes)
         assert first.value == 0
@@ -76,7 +77,7 @@ def test_equal_rows_share_one_call() -> None:
     calls = Calls()
 
     async def main() -> list[Outcome]:
-        return [o async for o in Pool(4).map(calls, rows)]
+        return [o async for o in one_by_one(Pool(4), calls, rows)]
 
     outcomes = asyncio.run(main())
     assert [o.value for o in outcomes] == rows
@@ -92,12 +93,12 @@ def test_answers_are_remembered_across_maps_and_forgotten_in_time() -> None:
     async def main() -> None:
         pool = Pool(4, remember=0.3)
         for _ in range(3):
-            assert await values(pool.map(calls, range(20))) == list(range(20))
+            assert await values(one_by_one(pool, calls, range(20))) == list(range(20))
         assert set(calls.made.values()) == {1}
-        await values(pool.map(calls, range(20), group="another function"))
+        await values(one_by_one(pool, calls, range(20), group="another function"))
         assert set(calls.made.values()) == {2}
         await asyncio.sleep(0.35)
-        await values(pool.map(calls, range(20)))
+        await values(one_by_one(pool, calls, range(20)))
         assert set(calls.made.values()) == {3}
 
     asyncio.run(main())
@@ -118,7 +119,7 @@ def test_long_calls_are_not_begun_last() -> None:
 
     async def main(rows: Any, window: int | None = None) -> list[int]:
         begun.clear()
-        got = await values(Pool(8).map(run, rows, window=window, length=length, group=window))
+        got = await values(one_by_one(Pool(8), run, rows, window=window, length=length, group=window))
         assert got == list(range(200))
         return sorted(begun.index(row) for row in range(180, 200) if row % 10 != 3)
 
@@ -140,7 +141,7 @@ def test_rows_come_all_the_time_while_the_longest_go_first() -> None:
             return row
 
         seen = []
-        async for outcome in pool.map(run, range(400), length=float):
+        async for outcome in one_by_one(pool, run, range(400), length=float):
             assert outcome.value == len(seen)
             seen.append(begun)
         return seen
@@ -155,9 +156,9 @@ def test_a_call_that_waits_for_a_place_is_made_when_another_map_needs_it() -> No
 
     async def main() -> None:
         pool = Pool(2)
-        mine = pool.map(calls, range(20), length=float)
+        mine = one_by_one(pool, calls, range(20), length=float)
         assert (await anext(mine)).value == 0
-        theirs = asyncio.create_task(values(pool.map(calls, [10, 11, 12])))
+        theirs = asyncio.create_task(values(one_by_one(pool, calls, [10, 11, 12])))
         await asyncio.sleep(0.001)
         await mine.aclose()
         assert await theirs == [10, 11, 12]
@@ -176,12 +177,12 @@ def test_the_cache_is_bounded() -> None:
 
     async def main() -> None:
         pool = Pool(4, memory=2_000_000)
-        await values(pool.map(big, range(100)))
+        await values(one_by_one(pool, big, range(100)))
         cache = pool._cache
         assert cache._hot_bytes + cache._packed_bytes <= 2_000_000
         assert 0 < len(cache._hot) + len(cache._packed) < 100
         few, calls = Pool(4, entries=8, spill=0), Calls()
-        await values(few.map(calls, range(100)))
+        await values(one_by_one(few, calls, range(100)))
         assert len(few._cache._hot) + len(few._cache._packed) == 8
 
     asyncio.run(main())
@@ -193,7 +194,7 @@ def test_two_maps_at_once_share_calls_and_places() -> None:
     async def main() -> None:
         pool = Pool(8)
         one, other = await asyncio.gather(
-            values(pool.map(calls, range(100))), values(pool.map(calls, range(99, -1, -1)))
+            values(one_by_one(pool, calls, range(100))), values(one_by_one(pool, calls, range(99, -1, -1)))
         )
         assert one == other[::-1] == list(range(100))
 
@@ -209,7 +210,7 @@ def test_a_failing_row_is_its_own_outcome() -> None:
     async def main() -> None:
         pool = Pool(2)
         for attempt in (1, 2):
-            got = await values(pool.map(calls, rows))
+            got = await values(one_by_one(pool, calls, rows))
             assert got[0::2] == ["a", "b", "c"]
             assert [type(e) for e in got[1::2]] == [BadRequest, BadRequest]
             assert calls.made["bad"] == attempt, "known within a map, tried again by the next"
@@ -224,7 +225,7 @@ def test_stop_on_error_finishes_running_calls_and_returns_the_failed_row_last() 
     rows: list[Any] = [0, 1, "slow", "bad", *range(10, 10_000)]
     for length in (None, lambda row: latency.get(str(row), row if isinstance(row, int) else 0)):
         calls.made.clear()
-        got = asyncio.run(values(Pool(4).map(calls, rows, length=length, stop_on_error=True)))
+        got = asyncio.run(values(one_by_one(Pool(4), calls, rows, length=length, stop_on_error=True)))
         assert got[:3] == [0, 1, "slow"]
         assert [type(value) for value in got[3:]] == [BadRequest]
         assert calls.flying == calls.cancelled == 0, "in flight at the failure: ended, not cancelled"
@@ -241,7 +242,7 @@ def test_an_endless_input_is_read_only_as_far_as_needed() -> None:
             read += 1
 
     async def main() -> None:
-        outcomes = Pool(4).map(Calls(), rows(), window=50)
+        outcomes = one_by_one(Pool(4), Calls(), rows(), window=50)
         for expected in range(120):
             assert (await anext(outcomes)).value == expected
         await asyncio.sleep(0.05)
@@ -259,7 +260,7 @@ def test_a_source_that_blocks_does_not_stop_the_calls() -> None:
 
     async def main() -> float:
         began = time.perf_counter()
-        assert await values(Pool(4).map(Calls(lambda _: 0.1), rows())) == list(range(10))
+        assert await values(one_by_one(Pool(4), Calls(lambda _: 0.1), rows())) == list(range(10))
         return time.perf_counter() - began
 
     assert asyncio.run(main()) < 0.8
@@ -272,7 +273,7 @@ def test_a_source_that_fails_gives_its_rows_first() -> None:
         raise OSError("the file is gone")
 
     async def main() -> list[int]:
-        outcomes = Pool(4).map(Calls(), rows())
+        outcomes = one_by_one(Pool(4), Calls(), rows())
         got = [(await anext(outcomes)).value for _ in range(2)]
         with pytest.raises(OSError, match="the file is gone"):
             await anext(outcomes)
@@ -286,7 +287,7 @@ def test_leaving_early_cancels_unneeded_calls() -> None:
 
     async def main() -> None:
         pool = Pool(8)
-        mine, theirs = pool.map(calls, range(100)), pool.map(calls, range(8))
+        mine, theirs = one_by_one(pool, calls, range(100)), one_by_one(pool, calls, range(8))
         assert (await anext(mine)).value == 0
         other = asyncio.create_task(values(theirs))
         await asyncio.sleep(0.05)
@@ -306,7 +307,7 @@ def test_cancelling_the_reader_leaves_nothing_behind() -> None:
 
     async def main() -> None:
         pool = Pool(8)
-        reader = asyncio.create_task(values(pool.map(calls, range(100))))
+        reader = asyncio.create_task(values(one_by_one(pool, calls, range(100))))
         await asyncio.sleep(0.05)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -324,14 +325,14 @@ def test_a_call_that_is_cancelled_from_within_fails_its_row_only() -> None:
             raise asyncio.CancelledError
         return row
 
-    got = asyncio.run(values(Pool(4).map(run, range(3))))
+    got = asyncio.run(values(one_by_one(Pool(4), run, range(3))))
     assert (got[0], got[2]) == (0, 2)
     assert "cancelled its own task" in str(got[1])
 
 
 @pytest.mark.parametrize("rows", [[], (), iter(()), range(0)], ids=["list", "tuple", "iterator", "range"])
 def test_no_rows(rows: Any) -> None:
-    assert asyncio.run(values(Pool(4).map(Calls(), rows))) == []
+    assert asyncio.run(values(one_by_one(Pool(4), Calls(), rows))) == []
 
 
 def test_large_answers_wait_in_bounded_memory() -> None:
@@ -345,7 +346,7 @@ def test_large_answers_wait_in_bounded_memory() -> None:
         pool = Pool(4, buffer=1_000_000, memory=0)
         tracemalloc.start()
         count = 0
-        async for _ in pool.map(run, range(400), window=400):
+        async for _ in one_by_one(pool, run, range(400), window=400):
             count += 1
         assert count == 400
         return tracemalloc.get_traced_memory()[1]
@@ -364,7 +365,7 @@ def test_ten_times_the_input_takes_no_more_memory() -> None:
     async def peak(count: int) -> int:
         tracemalloc.start()
         try:
-            async for _ in Pool(16, entries=1000).map(run, iter(range(count)), window=256):
+            async for _ in one_by_one(Pool(16, entries=1000), run, iter(range(count)), window=256):
                 pass
             return tracemalloc.get_traced_memory()[1]
         finally:
@@ -383,7 +384,7 @@ def test_a_late_row_is_not_held_by_reading_ahead() -> None:
 
     async def main() -> float:
         began = time.perf_counter()
-        await anext(Pool(4).map(Calls(), rows()))
+        await anext(one_by_one(Pool(4), Calls(), rows()))
         return time.perf_counter() - began
 
     assert asyncio.run(main()) < 1.0

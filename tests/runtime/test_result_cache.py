@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.outcomes import one_by_one
 from tl_data.runtime.pool import Pool
 from tl_data.runtime.result_cache import ENTRY, Outcome, ResultCache, weight
 from tl_data.usage import Usage
@@ -102,7 +103,9 @@ def test_each_distinct_row_is_asked_for_once_however_far_apart_its_equals_are() 
         pool = Pool(16, memory=500_000, remember=0.001)  # far shorter than the statement
         begun, expected = time.monotonic(), 0
         for _ in range(2):  # two batches of one statement
-            async for found in pool.map(embed, iter(range(distinct)), window=256, group="embed", since=begun):
+            async for found in one_by_one(
+                pool, embed, iter(range(distinct)), window=256, group="embed", since=begun
+            ):
                 assert found.value[0] == float(expected % distinct)
                 expected += 1
         return expected

@@ -11,8 +11,7 @@ import pyarrow as pa
 from tl_data.catalog import Function
 from tl_data.connection import Connection, connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS
-from tl_data.models import name_of_today
+from tl_data.functions import find_function
 from tl_data.runtime.pool import outcome_row
 from tl_data.settings import Settings
 
@@ -49,10 +48,7 @@ def stream(
         RowFailed: a row failed; raised while the stream is read. Not raised with `attempt`, nor with the
             setting `on_error = "null"`.
     """
-    if (f := FUNCTIONS.get(function)) is None:
-        raise SchemaMismatch(
-            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{name_of_today([function])}"
-        )
+    f = find_function(function)
     reader = source if isinstance(source, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(source)
     if missing := [c for c in columns.values() if c not in reader.schema.names]:
         raise SchemaMismatch(

@@ -147,17 +147,21 @@ class Batches:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        self._send_halves()
-        while self._active < ACTIVE_BATCHES and not self._closed and (items := self._take_batch()):
+        self._start_batches(self._take_half)
+        self._start_batches(self._take_batch)
+
+    def _start_batches(self, take: Callable[[], list[_Item]]) -> None:
+        """Send what `take` removes from a queue, in as many batches as the account allows."""
+        while self._active < ACTIVE_BATCHES and not self._closed and (items := take()):
             self._active += 1
             self._start(items)
 
-    def _send_halves(self) -> None:
-        """Send the halves of batches that were too large, as many as the account allows."""
-        while self._halves and self._active < ACTIVE_BATCHES and not self._closed:
+    def _take_half(self) -> list[_Item]:
+        """Remove the next half of a batch that was too large. Drop cancelled items."""
+        while self._halves:
             if items := [item for item in self._halves.pop(0) if not item.task_id.done()]:
-                self._active += 1
-                self._start(items)
+                return items
+        return []
 
     def _take_batch(self) -> list[_Item]:
         """Remove the items of the next batch from the queue: all have the same mode. Drop cancelled items."""
@@ -200,7 +204,7 @@ class Batches:
                 raise
         finally:
             self._active -= 1
-            self._send_halves()
+            self._start_batches(self._take_half)
             if self._waiting and self._timer is None:
                 self._flush()
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REDIRECTS = 10  # maximum number of redirects of a request
 PROBE_RETRIES = 2  # maximum number of retries of a probe; few, because a failure affects only one row
+_RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
 _HEAD_UNSUPPORTED = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD for which GET may succeed
@@ -344,11 +345,23 @@ def content_md5(headers: Mapping[str, str], *, s3: bool = False) -> str | None:
     return match[1].lower() if match else None
 
 
+def range_of(header: str, size: int) -> tuple[int, int] | None:
+    """The first byte and the end (exclusive) of the range in the header `Range`, for a file of `size` bytes.
+
+    The end is not after the start if the file has no byte of the range. None if the header does not have
+    exactly one range of the form `bytes=0-99`, `bytes=100-` or `bytes=-100`.
+    """
+    if not (requested := _RANGE.fullmatch(header)):
+        return None
+    first, last, suffix = requested.groups()
+    if suffix:
+        return max(0, size - int(suffix)), size
+    return int(first), min(size, int(last) + 1) if last else size
+
+
 def _cut(final_url: str, body: bytes, byte_range: str) -> Part:
     """A range of a whole file."""
-    first, _, last = byte_range.removeprefix("bytes=").partition("-")
-    start = int(first) if first else max(0, len(body) - int(last))
-    end = min(len(body), int(last) + 1) if first and last else len(body)
+    start, end = range_of(byte_range, len(body)) or (0, len(body))
     if start >= end:
         return Part(final_url, 416, b"", f"bytes */{len(body)}")
     return Part(final_url, 206, body[start:end], f"bytes {start}-{end - 1}/{len(body)}")

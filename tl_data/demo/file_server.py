@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import re
 import socket
 import sys
 import threading
@@ -23,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 from urllib.parse import quote, unquote, urlsplit
+
+from tl_data.client.remote import range_of
 
 CHUNK = 1 << 18  # bytes that are read and sent at a time
 #: File extension -> content type.
@@ -108,17 +109,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _range(self, size: int, etag: str, modified: float) -> tuple[int, int] | None:
         """Start and end (exclusive) of the requested range; None for the whole file."""
-        requested = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "").replace(" ", ""))
-        if not requested or requested.group() == "bytes=-":
+        requested = range_of(self.headers.get("Range", "").replace(" ", ""), size)
+        if requested is None:
             return None
         condition = self.headers.get("If-Range")
         if condition and condition != etag and not _same_date(condition, modified):
             return None
-        first, last = requested.groups()
-        if not first:
-            return (max(0, size - int(last)), size) if int(last) else (size, size)
-        end = min(size, int(last) + 1) if last else size
-        return (int(first), end) if int(first) < end or int(first) >= size else None
+        start, end = requested
+        return requested if start < end or start >= size else None
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class has this name
         """Log no requests: they would mix with the output of the demo."""

@@ -3,7 +3,7 @@
 Importing this package fills `catalog.FUNCTIONS` and `catalog.LISTINGS`.
 """
 
-from tl_data.catalog import FUNCTIONS, LISTINGS
+from tl_data.catalog import FUNCTIONS, LISTINGS, find_function
 from tl_data.functions import agg, analyze, embed, estimates, index, judge, listings, search
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "analyze",
     "embed",
     "estimates",
+    "find_function",
     "index",
     "judge",
     "listings",

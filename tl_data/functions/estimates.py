@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.catalog import FUNCTIONS, Function, listing
+from tl_data.catalog import Function, find_function, listing
 from tl_data.errors import SchemaMismatch
 from tl_data.guard import Guard, LocalReservations, prices_for
 from tl_data.prefilter import prefilter_of
@@ -67,9 +67,7 @@ async def estimate(
         moments: JSON list of objects with further arguments of each value of videos, in the same order, such
             as [{"start_sec": 0, "end_sec": 6, "vector": [0.1, 0.2]}].
     """
-    f = FUNCTIONS.get(function_name.removeprefix("try_").removeprefix("tl_"))
-    if f is None:
-        raise SchemaMismatch(f"unknown function {function_name!r}; functions are {', '.join(FUNCTIONS)}")
+    f = find_function(function_name.removeprefix("try_").removeprefix("tl_"))
     try:
         more = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError as error:
@@ -88,7 +86,7 @@ async def estimate(
         f.arguments(row)
     prices = prices_for(tl)
     guard = Guard(tl, prices, LocalReservations())
-    quote = await guard.quote(f, [{**row, "vector": None} for row in rows] if f.name == "filter" else rows)
+    quote = await guard.quote(f, [{**row, "vector": None} for row in rows] if f.prefiltered else rows)
     yield [
         {
             "function_name": f.sql,
@@ -106,13 +104,13 @@ async def estimate(
 
 async def _prefiltered(tl: Session, guard: Guard, f: Function, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The least and the largest calls and price with the vectors of the rows; {} without vectors."""
-    if f.name != "filter" or all(row.get("vector") is None for row in rows):
+    if f.prefiltered is None or all(row.get("vector") is None for row in rows):
         return {}
     conditions, answers = await guard.quotes(f, rows)
     quotes = [*conditions, *answers]
     least, sampled = list(conditions), Counter[str]()
     for row, quote in zip(rows, answers, strict=True):
-        condition = str(row.get("condition") or "").strip()
+        condition = str(row.get(f.prefiltered) or "").strip()
         calibration = prefilter_of(tl, condition).calibration
         if row.get("vector") is None or calibration.thresholds is not None:
             least.append(quote)

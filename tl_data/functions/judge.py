@@ -47,6 +47,7 @@ _RULES = (
     options=(*_OPTIONS, _VECTOR),
     example={"video": "https://example.com/tour.mp4", "condition": "a person wears a helmet"},
     durable=True,
+    prefiltered="condition",
 )
 async def filter(tl: Session, video: str, condition: str, **options: Any) -> bool | None:  # noqa: A001
     """Whether a statement is true of a video or a part of it; NULL when it cannot be decided.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -214,12 +214,25 @@ class AnalysisTasks:
         return self._ids.get(key)
 
     async def _list(self) -> None:
-        async for task in self._client.list_analyze_tasks():
-            created = moment(task.get("created_at"))
-            if created is not None and created < self._since:
-                break
-            if task.get("custom_id") and task.get("status") not in ("failed", "canceled"):
-                self._ids[str(task["custom_id"])] = str(task["task_id"])
+        async for key, task_id in keyed_analyses(self._client, self._since):
+            self._ids[key] = task_id
+
+
+async def keyed_analyses(
+    client: Client, since: datetime | None, asset_id: str | None = None
+) -> AsyncIterator[tuple[str, str]]:
+    """Ledger key and id of each analysis task that has a key and has not failed or been canceled.
+
+    Args:
+        since: the newest tasks come first, and the first one that is older than this is the last. None: all.
+        asset_id: only the tasks of an asset.
+    """
+    async for task in client.list_analyze_tasks(asset_id=asset_id):
+        if task.get("custom_id") and task.get("status") not in ("failed", "canceled"):
+            yield str(task["custom_id"]), str(task["task_id"])
+        created = moment(task.get("created_at"))
+        if since is not None and created is not None and created < since:
+            return
 
 
 async def embedding_task(

@@ -14,13 +14,13 @@ import io
 import math
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, MissingExtra, TLDataError
 from tl_data.media.identity import Remote, is_url, local_path
-from tl_data.models import GB, HOUR, MB, TEXT_MODELS
+from tl_data.models import GB, HOUR, MB, TEXT_MODEL_2025, TEXT_MODELS
 from tl_data.untrusted import CONTAINERS
 from tl_data.urls import redacted
 
@@ -175,23 +175,24 @@ class Limits:
         )
 
 
-#: Published limits of each model. All aspect ratios that are listed for Marengo 2.7 are within 2.4:1, the
-#: limit in the API's error message.
+# All aspect ratios that are listed for Marengo 2.7 are within 2.4:1, the limit in the API's error message.
+_MARENGO_27 = Limits(4, 2 * HOUR, 2 * GB, 360, 3840, 2160)
+_MARENGO_30 = Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160)
+
+#: Published limits of each model.
 LIMITS: dict[str, Limits] = {
-    "marengo2.7": Limits(4, 2 * HOUR, 2 * GB, 360, 3840, 2160),
-    "marengo3.0": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
-    "marengo3.5": Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160),
+    "marengo2.7": _MARENGO_27,
+    "marengo3.0": _MARENGO_30,
+    "marengo3.5": _MARENGO_30,
     # The lenient engine accepts whatever it can decode.
     "tl-local-2": Limits(0.5, 2 * HOUR, 2 * GB, 1, 16_384, 16_384, math.inf),
-    # The lengths of an analysis without a window. With windows, files may be longer.
+    # The lengths of an analysis without a window. With windows, files may be longer. Sizes are those of the
+    # search model of the same time.
     **{
-        name: Limits(
-            model.shortest_sec,
-            max(model.sync_sec, model.task_sec),
-            (2 if name == "pegasus1.2" else 4) * GB,
-            360,
-            3840 if name == "pegasus1.2" else 5184,
-            2160,
+        name: replace(
+            _MARENGO_27 if name == TEXT_MODEL_2025 else _MARENGO_30,
+            shortest_sec=model.shortest_sec,
+            longest_sec=max(model.sync_sec, model.task_sec),
         )
         for name, model in TEXT_MODELS.items()
     },

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,7 +35,7 @@ from tl_data.ledger.models import Call, Entry, Unreadable, decode
 from tl_data.ledger.recovery import INDEXED_ASSET, UNFINISHED, AnalysisTasks, lost_indexing
 from tl_data.object_store import Item, Storage
 from tl_data.pipeline.report import Report, billed
-from tl_data.session import METADATA_KEY, Session
+from tl_data.session import METADATA_KEY, PLATFORM_ID, Session
 
 
 @asynccontextmanager
@@ -325,13 +324,10 @@ def _bare_id(task_id: str) -> str:
     return task_id.removeprefix(INDEXED_ASSET)
 
 
-_HEXADECIMAL_ID = re.compile(r"[0-9a-f]{24}")
-
-
 def _compact_id(task_id: str) -> bytes:
     """An id as bytes: half as long if it consists of 24 hexadecimal digits."""
     task_id = _bare_id(task_id)
-    return bytes.fromhex(task_id) if _HEXADECIMAL_ID.fullmatch(task_id) else task_id.encode()
+    return bytes.fromhex(task_id) if PLATFORM_ID.fullmatch(task_id) else task_id.encode()
 
 
 READ_AHEAD = 64  # number of ledger records that are read concurrently

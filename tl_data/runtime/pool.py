@@ -1,12 +1,12 @@
 """Maps rows to concurrent calls, one call per distinct row, continuously across batches.
 
     pool = Pool(concurrency=64)
-    async for outcome in pool.map(run, rows): ...
+    async for outcomes in pool.chunks(run, rows): ...
 
 A pool has one slot per concurrent call. A free slot takes the next distinct row at once, so a slow row delays
 others only when `window` rows wait for it. Outcomes are returned in the order of the rows.
 
-Equal rows share one call, also if they are in different maps, and recent answers are reused, because SQL
+Equal rows share one call, also if they are in different streams, and recent answers are reused, because SQL
 backends evaluate the same expression several times and discard answers.
 
 If long calls started last, slots would be empty at the end. So if lengths are roughly known, long calls start
@@ -30,7 +30,6 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -67,12 +66,12 @@ class Work:
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None  # None while the call waits for a slot
         self.callbacks: list[Callable[[Work, Outcome], None]] = []
-        self.number = number  # the position of its first row in the map that created the call
+        self.number = number  # the position of its first row in the stream that created the call
         self.rows = 0  # rows that were not returned yet
-        self.shared = False  # whether rows of another map share it
+        self.shared = False  # whether rows of another stream share it
         self.size = 0  # bytes of the answer
-        self.closing = False  # whether the map cancels it
-        self.waiting = waiting  # the queues of the map that created it
+        self.closing = False  # whether the stream cancels it
+        self.waiting = waiting  # the queues of the stream that created it
         self.ticket = Ticket(None)  # its entry in these queues while it waits
 
     def start(self, slots: asyncio.Semaphore | None = None) -> None:
@@ -92,13 +91,13 @@ class Work:
         self.task = asyncio.create_task(call_in_slot(slots) if slots else call())
 
     def prefer(self) -> None:
-        """Start this call next, because a map can return no further row before it ends."""
+        """Start this call next, because the stream can return no further row before it ends."""
         if self.ticket.work:
             self.waiting.prefer(self)
 
 
 class Waiting:
-    """The calls of one map that have not started.
+    """The calls of one stream that have not started.
 
     Without lengths, calls start in order. With lengths, every second free slot takes the longest call, so
     that it does not run alone at the end. The other slots take the oldest call, so that rows are returned
@@ -231,11 +230,11 @@ class _Row(Generic[K]):
 
 
 class Pool:
-    """Limits the concurrent calls of all its maps. Belongs to one event loop.
+    """Limits the concurrent calls of all its streams of rows. Belongs to one event loop.
 
     Args:
         concurrency: largest number of concurrent calls.
-        remember: seconds for which answers are reused. Failures are reused only within their map.
+        remember: seconds for which answers are reused. Failures are reused only within their stream.
         entries, memory: largest number and largest size in bytes of the cached answers in memory.
         spill: largest size in bytes of the temporary file for answers that do not fit into memory.
         buffer: largest size in bytes of answers that wait for an earlier row. Above it no new row starts.
@@ -265,14 +264,6 @@ class Pool:
         """Whether a row of this group is in progress or cached."""
         name = (group, key)
         return name in self._in_flight or self._cache.has(name, since)
-
-    async def map(
-        self, run: Callable[[K], Awaitable[V]], rows: Iterable[K] | AsyncIterable[K], **options: Any
-    ) -> AsyncGenerator[Outcome, None]:
-        """The outcomes of `chunks`, one by one."""
-        async with aclosing(self.chunks(run, rows, most=1, **options)) as chunks:
-            async for [outcome] in chunks:
-                yield outcome
 
     def chunks(
         self,
@@ -304,11 +295,11 @@ class Pool:
         """
         rows_ahead = window or max(256, 32 * self.concurrency)
         start = time.monotonic() if since is None else since
-        return _Map(self, run, rows, group, rows_ahead, length, stop_on_error, start).chunks(most)
+        return _Stream(self, run, rows, group, rows_ahead, length, stop_on_error, start).chunks(most)
 
 
-class _Map(Generic[K, V]):
-    """One call of `Pool.map`."""
+class _Stream(Generic[K, V]):
+    """One call of `Pool.chunks`: a stream of rows and their outcomes."""
 
     def __init__(
         self,
@@ -455,7 +446,7 @@ class _Map(Generic[K, V]):
             work.size = weight(outcome.value)
             if outcome.error is None:
                 pool._cache.keep(work.name, outcome, work.size)
-            for callback in work.callbacks:  # synchronously, before any map continues
+            for callback in work.callbacks:  # synchronously, before any stream continues
                 callback(work, outcome)
             work.future.set_result(outcome)
         finally:
@@ -486,7 +477,7 @@ class _Map(Generic[K, V]):
             await asyncio.wait(running)
 
     async def _close(self, working: Iterable[asyncio.Task[None]], last: _Row[K] | Exception | None) -> None:
-        """Stop reading, and cancel the calls that no other map waits for."""
+        """Stop reading, and cancel the calls that no other stream waits for."""
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -498,7 +489,7 @@ class _Map(Generic[K, V]):
         for work in dict.fromkeys(works):
             if work.rows and work.ticket.work and work.waiting is self._waiting:
                 self._waiting.remove(work)
-                work.start(self._pool._slots)  # another map waits for this call
+                work.start(self._pool._slots)  # another stream waits for this call
             elif not work.rows and not work.future.done():
                 work.closing = True
                 work.waiting.remove(work)

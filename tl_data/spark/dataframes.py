@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from tl_data.catalog import Parameter, bound
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS
-from tl_data.models import name_of_today
+from tl_data.functions import find_function
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,11 +52,7 @@ def apply(
 
     from tl_data.spark.register import worker_of
 
-    if function not in FUNCTIONS:
-        raise SchemaMismatch(
-            f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}.{name_of_today([function])}"
-        )
-    f = FUNCTIONS[function]
+    f = find_function(function)
     arguments = bound(f, args, kwargs)
     f.arguments(arguments)
     is_unfolded = f.returns_table and not attempt

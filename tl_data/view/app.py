@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tl_data._version import __version__
+from tl_data.client.remote import range_of
 from tl_data.errors import LakeError, MediaRefused, TLDataError, next_step
 from tl_data.object_store import BucketObject
 from tl_data.settings import Settings
@@ -303,7 +303,7 @@ def _stream(viewer: Viewer) -> Callable[[Request], Response]:
         if tile is None or not number.isdigit():
             return _error_response(LookupError("The lake does not have this video."), 404)
         requested = request.headers.get("range", "")
-        byte_range = requested if re.fullmatch(r"bytes=(\d+-\d*|-\d+)", requested, re.ASCII) else None
+        byte_range = requested if range_of(requested, 0) is not None else None
         try:
             answer = viewer.streams.fetch(tile, int(number), byte_range)
         except MediaRefused as error:
@@ -325,12 +325,8 @@ async def _from_bucket(request: Request, address: str, media_type: str) -> Respo
         return _error_response(error, 502)
     start, end, status = 0, bucket_object.size, 200
     headers = {"Accept-Ranges": "bytes"}
-    if requested := re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "")):
-        first, last = requested.groups()
-        if first:
-            start, end = int(first), min(bucket_object.size, int(last) + 1 if last else bucket_object.size)
-        elif last:
-            start = max(0, bucket_object.size - int(last))
+    if requested := range_of(request.headers.get("range", ""), bucket_object.size):
+        start, end = requested
         if start >= end:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{bucket_object.size}"})
         status = 206
