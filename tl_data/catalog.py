@@ -102,9 +102,7 @@ class Function:
     durable: bool  # whether it costs minutes or tokens, so that calls are kept in the ledger
     doc: str  # the first line of the docstring: the help in the CLI, in SQL and in the reference
     detail: str = ""  # the rest of the docstring, up to `Args:`
-    prefiltered: str | None = (
-        None  # the argument that vectors may answer without a call; see tl_data.prefilter
-    )
+    prefiltered: str | None = None  # the argument that vectors may answer without a call
 
     @property
     def returns_table(self) -> bool:

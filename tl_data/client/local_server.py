@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 #: Longest wait in seconds until a new engine accepts connections. One or two seconds are usual.
 START_SECONDS = 60.0
-#: Free bytes below which a disk counts as full: an engine needs more to create its database.
+#: Free bytes below which a disk counts as full: an engine needs more to create its database. The engine has
+#: the same limit, but on a full disk its message does not reach its log.
 LEAST_FREE_BYTES = 1 << 20
 #: Longest wait in seconds for an engine with other models to exit.
 OTHER_ENGINE_SECONDS = 15.0
