@@ -20,6 +20,7 @@ Progress = Callable[[int, int], None]
 File = Path | str | bytes  # a path, or the content itself
 
 BLOCK = 1024 * 1024  # bytes read from a file at a time
+SMALL = 64 * 1024  # largest size in bytes of a form that is sent as a whole
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 #: File names for contents without one, by the first bytes.
 _SIGNATURES = {
@@ -88,6 +89,14 @@ class Form:
 
         fields = {n: replaced(v) if n.endswith("url") else v for n, v in self.fields.items()}
         return Form(fields, self._files, self._on_progress, self._filename)
+
+    @property
+    def content(self) -> bytes | None:
+        """The whole body, if it is small and has no file on disk, else None. It is sent in one packet."""
+        if self.length > SMALL or any(isinstance(part.content, Path) for part in self._parts):
+            return None
+        parts = (b"".join((p.head, p.content, b"\r\n")) for p in self._parts if isinstance(p.content, bytes))
+        return b"".join((*parts, self._tail))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         sent = 0

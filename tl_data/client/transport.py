@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -40,6 +41,7 @@ class Body(Protocol):
 
     content_type: str
     length: int
+    content: bytes | None  # the whole body if it is small
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
@@ -145,8 +147,11 @@ class Transport:
         head = {"user-agent": f"tl_data/{__version__}", "accept-encoding": "gzip, deflate", **headers}
         timeouts = {"timeout": {"connect": CONNECT_TIMEOUT, "read": None, "write": None, "pool": None}}
         transport = self._transport(url, fresh)
+        if content is not None and not isinstance(content, bytes):
+            head["content-type"] = content.content_type
+            content = content.content or content
         if content is None or isinstance(content, bytes):
-            request = httpx.Request(method, url, headers=head, content=content, extensions=timeouts)
+            request = httpx.Request(method, _parsed(url), headers=head, content=content, extensions=timeouts)
             return await transport.handle_async_request(request)
 
         # The libraries report an exception of the body, such as an unreadable file, as a lost connection.
@@ -163,8 +168,8 @@ class Transport:
                 body_errors.append(error)
                 raise
 
-        head |= {"content-type": body.content_type, "content-length": str(body.length)}
-        request = httpx.Request(method, url, headers=head, content=chunks(), extensions=timeouts)
+        head["content-length"] = str(body.length)
+        request = httpx.Request(method, _parsed(url), headers=head, content=chunks(), extensions=timeouts)
         try:
             return await transport.handle_async_request(request)
         except _FAILURES:
@@ -225,6 +230,10 @@ class Transport:
             await transport.aclose()
         if transports:
             await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
+
+
+#: Parsing takes as long as all other steps of building a request. Most requests go to few URLs.
+_parsed = lru_cache(maxsize=256)(httpx.URL)
 
 
 def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.ClientSession:

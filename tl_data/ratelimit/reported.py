@@ -75,7 +75,9 @@ def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float
     Args:
         headers: with names in lower case.
     """
-    quotas = {}
+    quotas: dict[str, tuple[float, float, float]] = {}
+    if not any(name.startswith("x-ratelimit-") for name in headers):
+        return quotas  # most servers report no limits, and each call would parse the date
     clock = moment(headers.get("date")) or datetime.now(UTC)
     for dimension, names in DIMENSIONS.items():
         for name in names:
