@@ -123,6 +123,7 @@ class FileRange:
     start: int
     length: int
     content_type: str = "application/octet-stream"
+    content: None = None  # it is read from the file while it is sent
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return _blocks(self.path, self.length, self.start)
