@@ -203,17 +203,18 @@ class Connection:
         read = (_row(function, row) for row in (bar.counted(rows) if bar else rows))
         # A list is read at once; a stream in a thread, because it may wait for its source.
         keys = list(read) if isinstance(rows, list) else read
-        outcomes = self._loop.iterate_chunks(
-            self._pool.chunks(
-                run,
-                keys,
-                group=function.run,
-                length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
-                stop_on_error=stop_on_error,
-                since=admission.begun if admission else None,
-            )
+        chunks = self._pool.chunks(
+            run,
+            keys,
+            group=function.run,
+            length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
+            stop_on_error=stop_on_error,
+            since=admission.begun if admission else None,
         )
-        return bar.shown(outcomes) if bar else outcomes
+        if bar is not None:
+            return bar.shown(self._loop.iterate_chunks(chunks))
+        # The caller needs all outcomes of a list, so they cross the threads once.
+        return self._loop.collect_chunks(chunks) if keys is not read else self._loop.iterate_chunks(chunks)
 
     def values(
         self,

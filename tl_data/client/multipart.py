@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
-import secrets
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ class Form:
         Raises:
             MediaRefused: a file does not exist, is empty or cannot be read.
         """
-        boundary = secrets.token_hex(16)
+        boundary = random.randbytes(16).hex()
         self.fields, self._files, self._filename = dict(fields), files, filename
         self._parts: list[_Part] = []
         for name, value in fields.items():

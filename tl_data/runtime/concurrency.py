@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -125,6 +125,15 @@ class Loop:
         """The items of lists, one by one. Each list crosses the threads once."""
         for chunk in self.iterate(chunks):
             yield from chunk
+
+    def collect_chunks(self, chunks: AsyncGenerator[list[T], None]) -> Iterator[T]:
+        """The items of lists, after the last list has arrived. All lists cross the threads together."""
+
+        async def collect() -> list[T]:
+            async with aclosing(chunks):
+                return [item async for chunk in chunks for item in chunk]
+
+        yield from self.run(collect())
 
     def close(self) -> None:
         """Stop the loop and its thread."""

@@ -30,6 +30,7 @@ from tl_data.usage import Usage
 log = logging.getLogger("tl_data.pool")
 
 HOT_DIVISOR = 4  # 1/4 of the memory is for hot answers, the rest for packed ones
+FLOAT = sys.getsizeof(0.0)  # bytes
 ENTRY = 200  # bytes of a packed answer in addition to its body
 #: Largest size of the temporary file in bytes. Above it the oldest answers are deleted.
 SPILL = 8 << 30
@@ -231,6 +232,8 @@ def weight(value: Any) -> int:
     if isinstance(value, dict):
         return size + sum(weight(k) + weight(v) for k, v in value.items())
     if isinstance(value, list | tuple):
+        if value and type(value[0]) is float:
+            return size + FLOAT * len(value)
         if len(value) <= 16:
             return size + sum(map(weight, value))
         return size + sum(map(weight, value[:16])) * len(value) // 16
