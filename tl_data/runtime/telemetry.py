@@ -64,7 +64,9 @@ def span(
     from opentelemetry import trace
     from opentelemetry.trace import SpanKind
 
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):  # no SDK: the span of every request
+    if isinstance(
+        trace.get_tracer_provider(), trace.ProxyTracerProvider
+    ):  # no SDK: the span of every request
         yield Span(trace.INVALID_SPAN)  # would cost a tenth of the request
         return
     kind = SpanKind.CLIENT if remote else SpanKind.INTERNAL
