@@ -90,8 +90,35 @@ _PYTHON_TYPES: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...]], ...
 )
 
 
+class _Record:
+    """What functions and listings have in common."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def sql(self) -> str:
+        """The name in SQL. The form of a function that never fails the statement has the prefix `try_`."""
+        return f"tl_{self.name}"
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments for the declared function. Optional arguments that are None are left out.
+
+        Raises:
+            SchemaMismatch: an argument is unknown, or a required one is missing.
+        """
+        known = {p.name: p for p in self.parameters}
+        if unknown := [n for n in values if n not in known]:
+            text = f"{self.sql} has no argument {', '.join(unknown)}; it takes {', '.join(known)}"
+            hint = name_of_today(unknown)
+            raise SchemaMismatch(f"{text}.{hint}" if hint else text)
+        if missing := [p.name for p in self.parameters if p.required and p.name not in values]:
+            raise SchemaMismatch(f"{self.sql} needs {', '.join(missing)}")
+        return {n: v for n, v in values.items() if v is not None or known[n].required}
+
+
 @dataclass(frozen=True)
-class Function:
+class Function(_Record):
     """A function that takes columns and returns one value per row. A list of structs becomes a table."""
 
     name: str
@@ -126,22 +153,9 @@ class Function:
         """The type of the `try_` form."""
         return outcome_of(self.gives)
 
-    @property
-    def sql(self) -> str:
-        """The name in SQL. The form that never fails the statement has the prefix `try_`."""
-        return f"tl_{self.name}"
-
-    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments for `run`. Optional arguments that are None are left out, so defaults are used.
-
-        Raises:
-            SchemaMismatch: an argument is unknown, or a required one is missing.
-        """
-        return _check_arguments(self.sql, self.parameters, values)
-
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(_Record):
     """A listing: a table function that returns record batches of objects of the API, or of files."""
 
     name: str
@@ -154,19 +168,6 @@ class Listing:
     #: Whether it calls no API. It then needs no session, and so neither an API key nor the embedded engine.
     offline: bool = False
 
-    @property
-    def sql(self) -> str:
-        """The name in SQL."""
-        return f"tl_{self.name}"
-
-    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments for `pages`. Optional arguments that are None are left out, so defaults are used.
-
-        Raises:
-            SchemaMismatch: an argument is unknown, or a required one is missing.
-        """
-        return _check_arguments(self.sql, self.parameters, values)
-
     async def batches(self, session: Session | None, **options: Any) -> AsyncIterator[pa.RecordBatch]:
         """The listing as record batches, one per page.
 
@@ -176,19 +177,6 @@ class Listing:
         converted = {p.name: p.value(options[p.name]) for p in self.parameters if p.name in options}
         async for rows in self.pages(session, **self.arguments(options | converted)):
             yield pa.RecordBatch.from_pylist(rows, self.schema)
-
-
-def _check_arguments(
-    name: str, parameters: tuple[Parameter, ...], values: Mapping[str, Any]
-) -> dict[str, Any]:
-    known = {p.name: p for p in parameters}
-    if unknown := [n for n in values if n not in known]:
-        text = f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(known)}"
-        hint = name_of_today(unknown)
-        raise SchemaMismatch(f"{text}.{hint}" if hint else text)
-    if missing := [p.name for p in parameters if p.required and p.name not in values]:
-        raise SchemaMismatch(f"{name} needs {', '.join(missing)}")
-    return {n: v for n, v in values.items() if v is not None or known[n].required}
 
 
 def bound(f: Function | Listing, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def sure_languages(spans: Iterable[Span]) -> dict[str, float]:
     return confidences
 
 
-def stretches(spans: Sequence[Span]) -> list[tuple[str, float, float]]:
+def language_ranges(spans: Sequence[Span]) -> list[tuple[str, float, float]]:
     """The languages that are certain, each as (name, start of its first span, end of its last), by start."""
     ranges: dict[str, tuple[float, float]] = {}
     for span in spans:

@@ -78,9 +78,8 @@ def parse(text: str) -> Question:
     ]
     parts += [Part(word, word_weight(word), words=(word,)) for word in dict.fromkeys(plain_words)]
     parts += trait_parts
-    if (
-        parts and asks_for_text and patterns.ANY_TEXT.search(text.lower())
-    ):  # "a page of text": any text explains a part
+    if parts and asks_for_text and patterns.ANY_TEXT.search(text.lower()):
+        # "a page of text": any text explains a part.
         parts.append(Part("text", _TEXT_WEIGHT, (("text", 1.0),)))
     if not parts and hint:  # "someone talking", "text on screen": the kind of evidence is the query
         parts, hint = [Part(text.strip(), 1.0, (("text" if asks_for_text else "sound speech", 1.0),))], None

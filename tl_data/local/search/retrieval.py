@@ -81,10 +81,7 @@ def _find_by_traits(index: ClipIndex, question: Question, kinds: set[str], allow
     total = trait_scores(index, question, kinds, len(allowed))
     if total is None:
         return np.zeros(0, np.int64)
-    total[~allowed] = 0
-    limit = min(_BY_TRAIT, len(total))
-    best = np.argpartition(-total, limit - 1)[:limit]
-    return np.asarray(best[total[best] > 0], np.int64)
+    return _best_rows(np.where(allowed, total, 0), _BY_TRAIT)
 
 
 def trait_scores(index: ClipIndex, question: Question, kinds: Iterable[str], count: int) -> Floats | None:

@@ -173,9 +173,8 @@ def _add_video(store: Store, index_id: str, video_id: str, video: Row, row: Row)
         store.remove("videos", [Where("id", "=", video_id)])
         task = {"id": video_id, "video_id": video_id, "status": "ready", "url": video["url"]}
         store.add("tasks", facts | task)
-        looked = {"looked_by": row["model"], "form": row["form"], "indexed_at": at, "hls_updated_at": at}
-        looked["imported"] = 1
-        store.add("videos", facts | looked | {"id": video_id})
+        analysis = {"looked_by": row["model"], "form": row["form"], "indexed_at": at, "imported": 1}
+        store.add("videos", facts | analysis | {"id": video_id, "hls_updated_at": at})
 
 
 def _videos(lake: Any) -> dict[str, Row]:

@@ -6,7 +6,7 @@ import re
 
 from tl_data.local.perception.attributes import color_names, counts, join_names
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.languages import stretches
+from tl_data.local.perception.languages import language_ranges
 from tl_data.local.search import parser
 from tl_data.local.search.query import LOW, MEDIUM
 from tl_data.local.search.ranking import evidence_kind
@@ -238,7 +238,7 @@ def _screen(evidence: Evidence, where: str) -> list[str]:
 def _languages(evidence: Evidence, where: str) -> list[str]:
     lines = []
     for what, spans in (("The text on screen", evidence.shown), ("The speech", evidence.speech)):
-        names = [f"{name} ({clock_range(start, end)})" for name, start, end in stretches(spans)]
+        names = [f"{name} ({clock_range(start, end)})" for name, start, end in language_ranges(spans)]
         if names:
             lines.append(f"{what} is in {join_names(names)}.")
         elif spans and what == "The speech" and not any(span.language for span in spans):

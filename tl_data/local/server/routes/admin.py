@@ -8,7 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.context import engine_of
+from tl_data.local.server.faults import Faults
 from tl_data.local.server.forms import read_json
 from tl_data.local.tasks.reindex import WANTED, plan_of, stale
 
@@ -34,22 +36,20 @@ async def bill(request: Request) -> Response:
 
 async def faults(request: Request) -> Response:
     """GET, PUT, DELETE /_engine/faults: returns, replaces or removes the fault rules."""
-    engine = engine_of(request)
-    if request.method == "PUT":
-        engine.faults.configure(await read_json(request, engine.config.max_body_bytes))
-    elif request.method == "DELETE":
-        engine.faults.clear()
-    return JSONResponse(engine.faults.as_dict())
+    return await _configure(request, engine_of(request).faults)
 
 
 async def rates(request: Request) -> Response:
     """GET, PUT, DELETE /_engine/rates: returns, replaces or removes the rate limits."""
-    engine = engine_of(request)
+    return await _configure(request, engine_of(request).rates)
+
+
+async def _configure(request: Request, rules: Faults | RateLimits) -> Response:
     if request.method == "PUT":
-        engine.rates.configure(await read_json(request, engine.config.max_body_bytes))
+        rules.configure(await read_json(request, engine_of(request).config.max_body_bytes))
     elif request.method == "DELETE":
-        engine.rates.clear()
-    return JSONResponse(engine.rates.as_dict())
+        rules.clear()
+    return JSONResponse(rules.as_dict())
 
 
 async def health(request: Request) -> Response:

@@ -144,11 +144,7 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
         else:
             # `untyped`: the text of a query string also equals a number or a boolean that is written so.
             filters.append(Where(key, "=", value, metadata=True, untyped=True))
-    if len(filters) > MAX_KEYS:
-        raise invalid(
-            "user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(filters)}."
-        )
-    return filters
+    return _at_most_max_keys(filters)
 
 
 def nested_metadata_filters(query: QueryParams) -> list[Where]:
@@ -163,6 +159,10 @@ def nested_metadata_filters(query: QueryParams) -> list[Where]:
         elif key.startswith("user_metadata[") and key.endswith("]"):
             name = key.removeprefix("user_metadata[").removesuffix("]")
             filters.append(Where(name, "=", value, metadata=True, untyped=True))
+    return _at_most_max_keys(filters)
+
+
+def _at_most_max_keys(filters: list[Where]) -> list[Where]:
     if len(filters) > MAX_KEYS:
         raise invalid(
             "user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(filters)}."
