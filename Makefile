@@ -14,7 +14,7 @@ DEV := .venv-dev
 EACH := .venv-3.11 .venv-3.12 .venv-3.13
 # The lock names every package, so pip need not look for any (--no-deps); and packages that come as source
 # are built with the tools of requirements-build.lock, not with whatever is newest today.
-INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
@@ -56,7 +56,7 @@ notebooks: $(DEV)/ready
 	$(DEV)/bin/python examples/execute.py
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 3 --dist loadscope $(ARGS)
+	$(DEV)/bin/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-browser: $(DEV)/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

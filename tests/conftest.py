@@ -31,9 +31,41 @@ from tl_data.local.perception.pictures import decoder
 ROOT = Path(__file__).parent.parent
 
 
+#: What takes longest begins first, so that no process ends minutes after the others.
+LONGEST = (
+    "tests/spark/",
+    "tests/jobs/test_schedulers.py",
+    "tests/demo/",
+    "tests/jobs/test_dbt.py",
+    "tests/pipeline/test_requests.py",
+    "tests/sdk/test_stories.py",
+    "tests/pipeline/test_reconcile.py",
+    "tests/pipeline/test_interrupt.py",
+    "tests/pipeline/test_accounts.py",
+    "tests/pipeline/test_guardrails.py",
+    "tests/pipeline/test_pipeline.py",
+    "tests/client/test_local_server.py",
+    "tests/local/perception/",
+    "tests/profiles/test_readme.py",
+    "tests/local/tasks/",
+    "tests/functions/",
+    "tests/pipeline/",
+    "tests/jobs/",
+    "tests/local/test_process.py",
+    "tests/ledger/test_processes.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((n for n, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Three processes run the tests (`make test`): a file goes to one of them, and so does all of Spark.
+    """Several processes run the tests (`make test`): a file goes to one of them, and so does all of Spark.
 
     What is made once for many tests (a server, a session of Spark, the demo) is made once a process.
     """
