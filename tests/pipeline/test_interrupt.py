@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from tests.conftest import Engine
 from tests.pipeline.conftest import both, indexings
+from tests.support.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.cli import jobs
 from tl_data.connection import connect
@@ -84,9 +85,15 @@ def consistent(job: Job) -> int:
     ],
 )
 def test_ended_in_the_middle_and_started_again(
-    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path, how: signal.Signals, kind: Format
+    put: Callable[..., str],
+    files: OddServer,
+    make_job: Callable[..., Job],
+    tmp_path: Path,
+    how: signal.Signals,
+    kind: Format,
 ) -> None:
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(4)]
+    urls[3] = files.odd("held", "3.mp4")
     job = make_job(urls, format=kind, tables=("clips", "vectors"), commit_videos=1)
     process = started(job, tmp_path)
     lake = Lake(job.folder, kind)
@@ -105,6 +112,7 @@ def test_ended_in_the_middle_and_started_again(
         assert "Traceback" not in err
         assert re.search(r"4 distinct videos, 0 reused, [1-4] submitted.*, 0 failed", out)
         assert took < 10
+    files.released.set()
     last = pipeline.run(job)
     assert (last.status, last.failed, last.unchanged) == ("done", 0, there)
     ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}

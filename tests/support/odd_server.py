@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from tl_data.demo.file_server import FileServer, Handler
@@ -43,6 +45,8 @@ class OddHandler(Handler):
             return self.text(HTTPStatus.NOT_FOUND, "There is no such file.\n")
         if way == "slow":
             time.sleep(1.0)
+        if way == "held" and self.command == "GET":
+            self.server.released.wait()  # type: ignore[attr-defined]
         if way == "cut":  # announces all of it, sends half and hangs up
             self.close_connection = True
             return self._cut(file)
@@ -73,11 +77,17 @@ class OddServer(FileServer):
         self.headers: list[dict[str, str]] = []  # of the same requests, names in lower case
         self._server.requests = self.requests  # type: ignore[attr-defined]
         self._server.headers = self.headers  # type: ignore[attr-defined]
+        self.released = threading.Event()
+        self._server.released = self.released  # type: ignore[attr-defined]
+
+    def __exit__(self, *said: Any) -> None:
+        self.released.set()
+        super().__exit__(*said)
 
     def odd(self, way: str, name: str = "") -> str:
         """The URL of a file answered in an odd way.
 
-        A status number, html, redirect, loop, nohead, resethead, failhead, slow (1 s), cut, norange, noetag,
+        A status number, html, redirect, loop, nohead, resethead, failhead, slow (1 s), held (until `released` is set), cut, norange, noetag,
         weak, bare, octet.
         """
         return f"{self.base_url}/-/{way}/{quote(name)}"
