@@ -87,7 +87,7 @@ class OddServer(FileServer):
     def odd(self, way: str, name: str = "") -> str:
         """The URL of a file answered in an odd way.
 
-        A status number, html, redirect, loop, nohead, resethead, failhead, slow (1 s), held (until `released` is set), cut, norange, noetag,
-        weak, bare, octet.
+        A status number, html, redirect, loop, nohead, resethead, failhead, slow (1 s), held (until
+        `released` is set), cut, norange, noetag, weak, bare, octet.
         """
         return f"{self.base_url}/-/{way}/{quote(name)}"
