@@ -176,13 +176,16 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
 
 
 def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | None:
-    """The index if it exists and is up to date; else None.
+    """The index if it exists and is up to date; else None, also if usearch is not installed.
 
-    Changes of a lake in a bucket are not detected: an index of it in `folder` counts as up to date.
+    It stays open until the table changes. Changes of a lake in a bucket are not detected: an index of it in
+    `folder` counts as up to date.
     """
+    place = table if isinstance(table, str) else table.folder
+    if "://" in place and folder is None:
+        return None  # without opening the lake, which takes a request for each table
     lake = open_lake(table)
-    found = _current_state(lake, folder, _fingerprint(lake))
-    return VectorIndex(*found) if found else None
+    return _open_index(lake, folder, _fingerprint(lake))
 
 
 def _current_state(lake: Lake, folder: str | None, fingerprint: str) -> tuple[Path, State] | None:

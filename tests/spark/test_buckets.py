@@ -11,6 +11,7 @@ import tl_data
 from benchmarks.films import with_label
 from tests.support.buckets import Bucket
 from tests.support.library import Library
+from tests.support.odd_server import OddServer
 from tl_data.spark import functions as tl
 
 #: An index of its own: other tests count what is in the library's.
@@ -57,3 +58,16 @@ def test_an_object_that_may_not_be_read_is_an_outcome(
     [row] = registered.sql(f"SELECT try_tl_index_video('{address}') AS o").collect()
     assert (row.o.error.code, row.o.error.retryable) == ("video_url_not_accessible", False)
     assert library.stats()["video_minutes_indexed"] == before
+
+
+def test_workers_send_the_headers_of_a_host(
+    spark: Any, library: Library, quick: Path, files: OddServer, tmp_path: Path
+) -> None:
+    (files.folder / "v.mp4").write_bytes(with_label(quick.read_bytes(), "headers in spark"))
+    headers = tmp_path / "headers.toml"
+    headers.write_text('["127.0.0.1"]\nAuthorization = "Bearer S3CRET"\n')
+    settings = library.settings.but(http_headers=str(headers), index=INDEX)
+    rows = spark.createDataFrame([(files.url("v.mp4"),)], ["url"])
+    [row] = rows.select(tl.index_video("url", settings=settings).alias("v")).collect()
+    assert row.v.status == "ready"
+    assert {asked.get("authorization") for asked in files.headers} == {"Bearer S3CRET"}

@@ -15,12 +15,14 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import av
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.view.conftest import EVIL, TOKEN, Served, make_lake
-from tl_data.errors import SettingsError
+from tl_data import vectors
+from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CHAPTERS, FRAMES, SUMMARIES, TABLES, VIDEOS
@@ -176,6 +178,26 @@ def test_search_in_the_lake_costs_nothing(thousand: Served) -> None:
     assert scores == sorted(scores, reverse=True)
     assert (f"{3:024x}", 10.0) not in {(hit["id"], hit["start_sec"]) for hit in similar}
     assert set(ask(thousand, "api/summary")["costs"]) == {"words", "similar"}
+
+
+def test_similar_clips_come_from_the_index_when_it_is_there(thousand: Served) -> None:
+    """The index has vectors of 16 bits, so its similarities differ from the exact ones by up to 0.01."""
+    search = thousand.viewer.search
+    exact = search.similar(f"{3:024x}", 12.0)
+    folder = search.lake.folder
+    try:
+        vectors.index(folder)
+        by_index = search.similar(f"{3:024x}", 12.0)
+        with pytest.raises(SchemaMismatch, match="have 8 numbers, this one has 9"):
+            search.nearest(np.ones(9, np.float32), 5)
+    finally:
+        shutil.rmtree(Path(folder, "_index"))
+    names, of_index = ([(hit["id"], hit["start_sec"]) for hit in hits] for hits in (exact, by_index))
+    assert len(set(names) & set(of_index)) >= 22
+    scores = dict(zip(names, (hit["score"] for hit in exact), strict=True))
+    differences = [abs(hit["score"] - scores.get((hit["id"], hit["start_sec"]), 2)) for hit in by_index]
+    near = [difference for difference in differences if difference < 1]
+    assert 0 < max(near) < 0.01
 
 
 def test_a_search_without_a_server_has_the_reason(thousand: Served) -> None:

@@ -214,9 +214,10 @@ async def embed_image(tl: Session, image: str, **options: Any) -> list[float]:
     """
     model = await _model_without_task(tl, options)
     if isinstance(model, str):
-        answer = await tl.client.embed(embed_name(model), **media(image, "image_url", "image_file"))
+        async with tl.sendable(image) as sent:
+            answer = await tl.client.embed(embed_name(model), **media(sent, "image_url", "image_file"))
         return list(_vectors(answer, "image_embedding")[0]["vector"])
-    source = await _media_source(image)
+    source = await _media_source(tl, image)
     multi_input = {"media_sources": [{"name": "image", "media_type": "image", **source}]}
     return await _one_vector(tl, model, "image", {"media_source": source}, multi_input, options)
 
@@ -233,12 +234,14 @@ async def audio_vectors(tl: Session, audio: str, audio_start_offset_sec: float |
     """
     model = await _model_without_task(tl, {})
     if isinstance(model, str) or model.multi_input_only:
-        source = media(audio, "audio_url", "audio_file")
-        answer = await tl.client.embed(
-            embed_name(tl.embed_model), audio_start_offset_sec=audio_start_offset_sec, **source
-        )
+        async with tl.sendable(audio) as sent:
+            answer = await tl.client.embed(
+                embed_name(tl.embed_model),
+                audio_start_offset_sec=audio_start_offset_sec,
+                **media(sent, "audio_url", "audio_file"),
+            )
         return _vectors(answer, "audio_embedding")
-    block: dict[str, Any] = {"media_source": await _media_source(audio), "embedding_scope": ["clip"]}
+    block: dict[str, Any] = {"media_source": await _media_source(tl, audio), "embedding_scope": ["clip"]}
     if audio_start_offset_sec is not None:
         block["start_sec"] = audio_start_offset_sec
     answer = await tl.client.embed_v2("audio", model.name, audio=block)
@@ -294,13 +297,14 @@ async def _one_vector(
     return list(rows[0]["vector"])
 
 
-async def _media_source(source: str) -> Json:
-    """A URL, or the content of a local file, as a media source of /embed-v2."""
-    url_or_file = media(source, "url", "file")
-    if "url" in url_or_file:
-        return {"url": media_url(url_or_file["url"])}
-    content = await asyncio.to_thread(url_or_file["file"].read_bytes)
-    return {"base64_string": base64.b64encode(content).decode()}
+async def _media_source(tl: Session, source: str) -> Json:
+    """A URL, or the content of a file that the API cannot fetch, as a media source of /embed-v2."""
+    async with tl.sendable(source) as sent:
+        url_or_file = media(sent, "url", "file")
+        if "url" in url_or_file:
+            return {"url": media_url(url_or_file["url"])}
+        content = await asyncio.to_thread(url_or_file["file"].read_bytes)
+        return {"base64_string": base64.b64encode(content).decode()}
 
 
 def rows_of_v2(answer: Mapping[str, Any]) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -103,12 +104,14 @@ async def search_by_image(
     if image is None:
         return []
     pictures: dict[str, Any] = {}
-    for each in [image, *(options.pop("images", None) or [])]:
-        for name, source in media(each, "query_media_url", "query_media_file").items():
-            pictures.setdefault(name, []).append(source)
-    return await _hits(
-        tl, index_id, ["visual"], query_text=query_text, query_media_type="image", **pictures, **options
-    )
+    async with AsyncExitStack() as copies:
+        for each in [image, *(options.pop("images", None) or [])]:
+            sent = await copies.enter_async_context(tl.sendable(each))
+            for name, source in media(sent, "query_media_url", "query_media_file").items():
+                pictures.setdefault(name, []).append(source)
+        return await _hits(
+            tl, index_id, ["visual"], query_text=query_text, query_media_type="image", **pictures, **options
+        )
 
 
 async def _hits(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,11 +144,34 @@ class Search:
         Raises:
             SchemaMismatch: the vectors of the lake have another length.
         """
+        best: dict[tuple[str, float], Row] = {}
+        for row in self._candidates(vector, count * 4, option):  # more, because a clip has several vectors
+            key, score = (row["video_id"], float(row["start_sec"])), float(row["similarity"])
+            if key not in best or best[key]["score"] < score:
+                best[key] = {"kind": "vector", "id": row["video_id"], "score": score, "text": ""} | {
+                    "start_sec": float(row["start_sec"]),
+                    "end_sec": float(row["end_sec"]),
+                }
+        ranked = sorted(best.values(), key=lambda hit: -hit["score"])[:count]
+        return [self.library.titled(hit) for hit in ranked]
+
+    def _candidates(self, vector: np.ndarray[Any, Any], count: int, option: str | None) -> Iterator[Row]:
+        """The rows with the largest cosine, by the index of `tl_data.vectors.index` if it is up to date.
+
+        Without an index, these are at least `count` rows of each batch of the table, if it has as many.
+        """
         import numpy as np
         import pyarrow.compute as pc
 
+        from tl_data import vectors
+
+        if (index := vectors.current(self.lake.folder)) is not None:
+            if index.dimension != len(vector):
+                raise _other_model(index.dimension, len(vector))
+            if vector.any():
+                yield from index.nearest(vector.tolist(), count, option=option).to_pylist()
+            return
         length = float(np.linalg.norm(vector)) or 1.0
-        best: dict[tuple[str, float], Row] = {}
         columns = ["video_id", "start_sec", "end_sec", "embedding_option", "vector"]
         for batch in self.lake.batches("vectors", columns):
             keep = batch.column("vector").is_valid()
@@ -159,26 +183,14 @@ class Search:
                 continue
             flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
             if len(flat) != len(values) * len(vector):
-                raise SchemaMismatch(
-                    f"the vectors of the lake have {len(flat) // len(values)} numbers, this one has "
-                    f"{len(vector)}: they are from different models. Select the model of the lake with "
-                    "TL_SEARCH_MODEL, or search by words"
-                )
+                raise _other_model(len(flat) // len(values), len(vector))
             matrix = flat.reshape(len(values), len(vector))
             norms = np.linalg.norm(matrix, axis=1)
             scores = matrix @ vector / (np.where(norms == 0, 1, norms) * length)
-            candidates = min(len(scores), count * 4)  # more than `count`, because a clip has several vectors
+            candidates = min(len(scores), count)
             facts = batch.drop_columns(["vector"])
             for at in np.argpartition(-scores, candidates - 1)[:candidates]:
-                row = facts.slice(int(at), 1).to_pylist()[0]
-                key, score = (row["video_id"], float(row["start_sec"])), float(scores[at])
-                if key not in best or best[key]["score"] < score:
-                    best[key] = {"kind": "vector", "id": row["video_id"], "score": score, "text": ""} | {
-                        "start_sec": float(row["start_sec"]),
-                        "end_sec": float(row["end_sec"]),
-                    }
-        ranked = sorted(best.values(), key=lambda hit: -hit["score"])[:count]
-        return [self.library.titled(hit) for hit in ranked]
+                yield facts.slice(int(at), 1).to_pylist()[0] | {"similarity": scores[at]}
 
     def _vector(self, question: Question) -> list[float]:
         """Embed a text or a picture."""
@@ -195,6 +207,13 @@ class Search:
             with open(path, "wb") as file:
                 file.write(question.image)
             return list(connection.call(FUNCTIONS["embed_image"], image=path))
+
+
+def _other_model(lake: int, query: int) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"the vectors of the lake have {lake} numbers, this one has {query}: they are from different models. "
+        "Select the model of the lake with TL_SEARCH_MODEL, or search by words"
+    )
 
 
 def _distance(row: Row, second: float) -> float:
