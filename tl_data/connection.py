@@ -145,7 +145,7 @@ class Connection:
         """Cancel running calls, from any thread. Their callers get `Cancelled`.
 
         Args:
-            owner: cancel only the calls inside the blocks of `runtime.concurrency.asked_by(owner)`.
+            owner: cancel only the calls inside the blocks of `runtime.concurrency.calls_of(owner)`.
         """
         self._loop.cancel(owner)
 

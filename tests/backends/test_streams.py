@@ -21,7 +21,7 @@ from tests.support.library import Library
 from tests.support.surfaces import DuckDB
 from tl_data.connection import connect
 from tl_data.errors import Cancelled, RowFailed, SchemaMismatch
-from tl_data.runtime.concurrency import asked_by
+from tl_data.runtime.concurrency import calls_of
 from tl_data.settings import Settings
 
 
@@ -185,14 +185,14 @@ def test_a_query_that_is_between_two_calls_stops_as_well(slow_engine: Engine) ->
     async def answer() -> int:
         return 1
 
-    with asked_by(owner):
+    with calls_of(owner):
         assert connection.run(answer()) == 1
         connection.cancel(owner)
         with pytest.raises(Cancelled):
             connection.run(answer())
-    with asked_by(owner):
+    with calls_of(owner):
         assert connection.run(answer()) == 1
-    with asked_by(Owner()):
+    with calls_of(Owner()):
         connection.cancel(owner)
         assert connection.run(answer()) == 1
 

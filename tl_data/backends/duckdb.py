@@ -33,7 +33,7 @@ from tl_data.connection import Connection, cancel_all
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.runtime.batches import Batch
-from tl_data.runtime.concurrency import asked_by
+from tl_data.runtime.concurrency import calls_of
 from tl_data.types import VECTOR
 
 
@@ -217,7 +217,7 @@ def _udf(
     argument_types: list[Any] = [duckdb.sqltype(sql_type(kind)) for kind in kinds]
 
     def call(*arrays: Any) -> pa.Array:
-        with asked_by(registration):
+        with calls_of(registration):
             return run(*arrays)
 
     names = [*(p.name for p in parameters), "statement"]

@@ -246,10 +246,10 @@ def _print_plan(file: str, limit: int | None, as_json: bool) -> None:
             "calls": planned.calls,
             "price": planned.price,
             "price_of_tokens_at_most": planned.price_of_tokens,
-            **{name: value for name, value in asdict(planned).items() if name != "coming"},
+            **{name: value for name, value in asdict(planned).items() if name != "upcoming"},
         }
     if job.alerts:
-        alerts = pipeline.plan_alert(job, coming=planned.coming if job.has_source else None)
+        alerts = pipeline.plan_alert(job, upcoming=planned.upcoming if job.has_source else None)
         lines.append(alerts.sentence())
         facts["alerts"] = asdict(alerts)
     if job.digest:

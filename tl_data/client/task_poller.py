@@ -58,7 +58,7 @@ INDEXING_ENDS = ("ready", "failed")  # the same for indexing, which cannot be ca
 
 
 @dataclass
-class Coming:
+class Announced:
     """The number of announced videos."""
 
     videos: int = 0
@@ -70,13 +70,13 @@ class TaskWatcher:
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._coming = Coming()
+        self._announced = Announced()
         self._indexes: dict[str, tuple[_Indexing, _Group]] = {}
         self._indexed: dict[str, tuple[_IndexedAssets, _Group]] = {}
-        self._embedding = _Group(_Embedding(client), settings, self._coming)
-        self._embedding_v2 = _Group(_EmbeddingV2(client), settings, self._coming)
-        self._analyzing = _Group(_Analyzing(client), settings, self._coming)
-        self._assets = _Group(_Assets(client), settings, self._coming)
+        self._embedding = _Group(_Embedding(client), settings, self._announced)
+        self._embedding_v2 = _Group(_EmbeddingV2(client), settings, self._announced)
+        self._analyzing = _Group(_Analyzing(client), settings, self._announced)
+        self._assets = _Group(_Assets(client), settings, self._announced)
 
     @contextmanager
     def announced(self) -> Iterator[None]:
@@ -84,11 +84,11 @@ class TaskWatcher:
 
         The more videos are announced, the later is the first poll, so that one list covers all of them.
         """
-        self._coming.videos += 1
+        self._announced.videos += 1
         try:
             yield
         finally:
-            self._coming.videos -= 1
+            self._announced.videos -= 1
 
     async def wait(self, task_id: str, index_id: str, *, since: str | None = None, new: bool = False) -> Json:
         """Wait until an indexing task is ready and return it, with at least `_id`, `video_id` and `status`.
@@ -108,7 +108,7 @@ class TaskWatcher:
         """
         if index_id not in self._indexes:
             kind = _Indexing(self._client, index_id)
-            self._indexes[index_id] = kind, _Group(kind, self._settings, self._coming)
+            self._indexes[index_id] = kind, _Group(kind, self._settings, self._announced)
         kind, group = self._indexes[index_id]
         return await _end_of_listed(kind, group, task_id, since=since, new=new)
 
@@ -137,7 +137,7 @@ class TaskWatcher:
         """
         if index_id not in self._indexed:
             kind = _IndexedAssets(self._client, index_id)
-            self._indexed[index_id] = kind, _Group(kind, self._settings, self._coming)
+            self._indexed[index_id] = kind, _Group(kind, self._settings, self._announced)
         kind, group = self._indexed[index_id]
         return await _end_of_listed(kind, group, indexed_asset_id, new=new)
 
@@ -201,10 +201,10 @@ class _Kind(Protocol):
 class _Group:
     """The awaited tasks of one kind. A background task polls them while there are any."""
 
-    def __init__(self, kind: _Kind, settings: Settings, coming: Coming) -> None:
+    def __init__(self, kind: _Kind, settings: Settings, announced: Announced) -> None:
         self._kind = kind
         self._settings = settings
-        self._coming = coming
+        self._announced = announced
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()  # set when a waiter is added or removed
@@ -283,7 +283,7 @@ class _Group:
     def _pause_seconds(self, began: float) -> float:
         """The length of a pause that began at this time. New tasks are polled soon: some end at once."""
         count, interval = len(self._waiters), self._settings.poll_interval
-        soon = min(interval, FIRST_POLL * max(count, self._coming.videos))
+        soon = min(interval, FIRST_POLL * max(count, self._announced.videos))
         if count <= AT_INTERVAL or self._settings.embedded:  # requests to the embedded engine cost nothing
             age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
             return max(soon, min(interval, age_of_newest / 5))

@@ -114,14 +114,16 @@ def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0)
 
 
 def plan_alert(
-    job: Job, *, connection: Connection | None = None, coming: Mapping[str, str] | None = None
+    job: Job, *, connection: Connection | None = None, upcoming: Mapping[str, str] | None = None
 ) -> AlertPlan:
     """The number of searches that `alert` would pay for, and their price. No search is made.
 
     Args:
-        coming: the videos that the preceding run will add, from `Plan.coming`.
+        upcoming: the videos that the preceding run will add, from `Plan.upcoming`.
     """
-    return _drive(job, connection, lambda session, interrupt: plan_alerts(session, job, _alerts(job), coming))
+    return _drive(
+        job, connection, lambda session, interrupt: plan_alerts(session, job, _alerts(job), upcoming)
+    )
 
 
 def _alerts(job: Job) -> Alerts:

@@ -249,17 +249,17 @@ def saved_questions(job: Job, alerts: Alerts) -> list[str]:
 
 
 async def plan_alerts(
-    session: Session, job: Job, alerts: Alerts, coming: Mapping[str, str] | None = None
+    session: Session, job: Job, alerts: Alerts, upcoming: Mapping[str, str] | None = None
 ) -> AlertPlan:
     """The number of searches that the run would pay for, and their price. Raises as `saved_questions` does.
 
     Args:
-        coming: source key -> content key of the videos that the preceding run will add.
+        upcoming: source key -> content key of the videos that the preceding run will add.
     """
-    index_id = await session.find_index() if coming else None
+    index_id = await session.find_index() if upcoming else None
     questions = await asyncio.to_thread(saved_questions, job, alerts)
     lake, prices = Lake(job.folder, job.format), prices_of(job, session)
-    chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit, coming, index_id or "")))
+    chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit, upcoming, index_id or "")))
     ranked = await ranks_only(session, alerts, sorted({chunk.index_id for chunk in chunks} - {""}))
     searches = await unpaid(Searches(session, alerts, ranked), chunks)
     videos = sum(len(chunk.videos) for chunk in chunks)
@@ -291,15 +291,15 @@ def due(
     lake: Lake,
     questions: Sequence[str],
     limit: int | None,
-    coming: Mapping[str, str] | None = None,
+    upcoming: Mapping[str, str] | None = None,
     index_id: str = "",
 ) -> Iterator[Chunk]:
     """The videos on which some question has not run, in chunks of one index each.
 
     They are sorted by index and then by `indexed_at`, oldest first; `limit` counts in this order.
-    Videos of `coming` (source key -> content key) count as if the tables had them, in the index `index_id`.
+    Videos of `upcoming` (source key -> content key) count as if the tables had them, in the index `index_id`.
     """
-    if coming is None and not lake.exists(VIDEOS):
+    if upcoming is None and not lake.exists(VIDEOS):
         raise SettingsError(
             f"{lake.folder} has no table videos: run the job that fills it first, with the same folder and "
             "format in [outputs]"
@@ -317,11 +317,11 @@ def due(
             if row["video_id"] is None or row["removed_at"] is not None:
                 continue  # not indexed, or no longer in the source
             before = asked.get(row["content_key"], frozenset())
-            replaced = coming is not None and row["source_key"] in coming
+            replaced = upcoming is not None and row["source_key"] in upcoming
             if not (replaced or all_questions <= before or row["content_key"] in todo):
                 todo[row["content_key"]] = {**row, "asked": before}
     coming_row = {"index_id": index_id, "indexed_at": datetime.max.replace(tzinfo=UTC)}
-    for key in (coming or {}).values():
+    for key in (upcoming or {}).values():
         before = asked.get(key, frozenset())
         if not (all_questions <= before or key in todo):
             todo[key] = {"content_key": key, "video_id": key, "asked": before, **coming_row}

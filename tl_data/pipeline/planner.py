@@ -50,7 +50,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, interrupt: a
         )
         _count(result, video, contents)
         if job.alerts and video.identity and video.error is None and video.state != "unchanged":
-            result.coming |= dict.fromkeys(item.keys, video.identity.content_key)
+            result.upcoming |= dict.fromkeys(item.keys, video.identity.content_key)
         inspected += 1
         progress(
             Step(
@@ -98,7 +98,7 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
             return
         contents.add(video.identity.content_key)
         if likely := video.identity.likely:
-            plan.alike += likely in contents
+            plan.likely_copies += likely in contents
             contents.add(likely)
     match video.state:
         case "unchanged":

@@ -149,9 +149,8 @@ class RunReconciler:
                 continue
             if row := by_id.get(run):
                 self._open[run] = _OpenRun(row, lease)
-            elif (
-                lease.record.get("tables") == self._tables
-            ):  # killed before it wrote its row, so it paid nothing
+            elif lease.record.get("tables") == self._tables:
+                # Killed before it wrote its row, so it paid nothing.
                 await self._storage.delete(item.path)
         killed = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
         await self._write(killed)

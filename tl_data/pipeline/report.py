@@ -63,7 +63,7 @@ class Plan:
     service_refused: list[VideoFailure] = field(default_factory=list)
     service_codes: dict[str, int] = field(default_factory=dict)  # their number by error code, complete
     removed: int = 0  # to mark or delete, because the source no longer lists them
-    alike: int = 0  # with the ETag and length of another URL, so probably a copy
+    likely_copies: int = 0  # with the ETag and length of another URL, so probably a copy
     unmeasured: int = 0  # of unknown length
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
@@ -71,7 +71,7 @@ class Plan:
     seconds: float | None = None  # shortest time that the rate limits allow; None: no limit is known
     limits_reported: datetime | None = None  # when the service reported the limits; None: configured
     #: If the job has alerts, the videos that the run will add: source key -> content key.
-    coming: dict[str, str] = field(default_factory=dict)
+    upcoming: dict[str, str] = field(default_factory=dict)
 
     @property
     def refused_count(self) -> int:
@@ -139,9 +139,10 @@ class Plan:
             )
         if self.removed:
             lines.append(f"  {_count(self.removed, 'video')} no longer in the source, to be removed")
-        if self.alike:
+        if self.likely_copies:
+            videos = _count(self.likely_copies, "video")
             lines.append(
-                f"  {_count(self.alike, 'video')} may be a copy: ETag and length are those of another URL. "
+                f"  {videos} may be a copy: another URL has the same ETag and length. "
                 'same_content = "likely" treats them as one'
             )
         if self.unmeasured:

@@ -280,8 +280,8 @@ class _CategoryLimiter:
             if quota is None or steady() > quota.trusted:
                 self._quotas.pop(dimension, None)
                 return
-            if not (quota.own or quota.asked):
-                quota.asked = True  # this call is not delayed: its response replaces the stored limits
+            if not (quota.own or quota.refreshing):
+                quota.refreshing = True  # this call is not delayed: its response replaces the stored limits
                 return
             wait = quota.due(began, cost) - steady()
             if wait <= 0:

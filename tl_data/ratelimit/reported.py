@@ -44,7 +44,7 @@ class Quota:
     left: float  # remaining amount
     resets: float  # steady time of the reset
     trusted: float = math.inf  # steady time until which it delays calls; infinity if from this process
-    asked: bool = False  # whether a call was sent whose response replaces a quota from another process
+    refreshing: bool = False  # a call was sent whose response replaces this quota of another process
 
     def due(self, began: float, cost: float) -> float:
         """The steady time at which to send a call, so that the remaining amount lasts until the reset.

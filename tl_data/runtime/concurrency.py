@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 @contextmanager
-def asked_by(owner: object) -> Iterator[None]:
+def calls_of(owner: object) -> Iterator[None]:
     """Mark the calls in this block with an owner. `connection.cancel(owner)` cancels only these calls."""
-    with call_context(caller=owner, asked=time.monotonic()):
+    with call_context(owner=owner, began=time.monotonic()):
         yield
 
 
@@ -63,7 +63,7 @@ class Loop:
             if not anyway and self._is_cancelled(context):
                 work.close()
                 raise asyncio.CancelledError
-            self._tasks[task] = context.caller
+            self._tasks[task] = context.owner
             try:
                 return await work
             finally:
@@ -98,9 +98,9 @@ class Loop:
 
     def _is_cancelled(self, context: CallContext) -> bool:
         cancelled = float("-inf")
-        if context.caller is not None:
-            cancelled = self._cancelled.get(context.caller, cancelled)
-        return context.asked <= max(cancelled, self._all_cancelled)
+        if context.owner is not None:
+            cancelled = self._cancelled.get(context.owner, cancelled)
+        return context.began <= max(cancelled, self._all_cancelled)
 
     def _wait_for_tasks(self) -> None:
         """Wait at most five seconds for cancelled calls to end."""

@@ -4,7 +4,7 @@ Tasks that start inside a `call_context` block inherit the record, so functions 
 fields, with what sets and what reads them:
 
     field           set by                             read by
-    caller, asked   concurrency.asked_by               Loop.run, Loop.cancel: which calls to stop
+    owner, began    concurrency.calls_of               Loop.run, Loop.cancel: which calls to stop
     usage           usage.receipt                      client, ledger, functions: requests, tokens, provenance
     minutes_about   usage.about                        client: video minutes that an analysis counts
     account         billing.recording                  ledger: the run that pays
@@ -33,8 +33,8 @@ from typing import Any
 class CallContext:
     """The context of one call. `call_context()` changes fields for a block."""
 
-    caller: object | None = None  # the owner of the call, for `connection.cancel(owner)`
-    asked: float = field(default_factory=time.monotonic)  # the time at which the block of the owner began
+    owner: object | None = None  # the owner of the call, for `connection.cancel(owner)`
+    began: float = field(default_factory=time.monotonic)  # the time at which the block of the owner began
     usage: Any = None  # usage.Usage
     minutes_about: float = 0.0  # minutes of the analyzed video
     account: Any = None  # billing.RunAccount

@@ -100,7 +100,7 @@ def _find_similar(index: ClipIndex, image: ImageQuery, allowed: Bools) -> list[M
         Match(
             int(row),
             float(scores[row]),
-            ("same picture" if cosines is not None and cosines[row] >= _SAME else "alike picture",),
+            ("same picture" if cosines is not None and cosines[row] >= _SAME else "similar picture",),
         )
         for row in rows
         if scores[row] > 0
