@@ -75,10 +75,16 @@ class Item:
 
 
 class Storage:
-    """The objects below one address. Every error is raised as a LedgerError that names the address."""
+    """The objects below one address. Every error is raised as a LedgerError that names the address.
 
-    def __init__(self, url: str) -> None:
-        self.url = redacted(url)
+    Args:
+        url: a path, or the address of a bucket.
+        user: what reads and writes the objects, for messages.
+        setting: the setting that names the address, for messages; None if there is none.
+    """
+
+    def __init__(self, url: str, user: str = "the ledger", setting: str | None = "TL_LEDGER") -> None:
+        self.url, self._user, self._setting = redacted(url), user, setting
         self.folder = _folder(url)
         #: Seconds by which the store's clock is ahead, and the steady time of the measurement.
         self._offset: tuple[float, float] | None = None
@@ -199,6 +205,7 @@ class Storage:
     def _error(self, action: str, path: str, error: Exception) -> LedgerError:
         text = redacted(str(error).partition("\n\nDebug source")[0].strip())
         low = text.lower()
+        name_another = f"name another place with {self._setting}" if self._setting else "use another place"
         if "no space left" in low or "os error 28" in low or "quota exceeded" in low:
             reason = "the disk is full. Free some space and run again"
         elif "169.254.169.254" in text or "account must be specified" in low:
@@ -206,17 +213,18 @@ class Storage:
             reason = f"no credentials were found. Set {CREDENTIALS.get(self.url.partition('://')[0], 'them')}"
         elif "unable to recognise url" in low:
             reason = (
-                "TL_LEDGER is a path, or an address that begins with s3://, gs:// or az:// and names a bucket"
+                f"{self._setting or 'the address'} must be a path, or an address that begins with s3://, "
+                "gs:// or az:// and names a bucket"
             )
         elif "permission denied" in low or "read-only" in low or "403" in low or "access denied" in low:
-            reason = "no permission. Check the rights, or name another place with TL_LEDGER"
+            reason = f"no permission. Check the rights, or {name_another}"
         elif "os error 95" in low or "not supported" in low or "operation not permitted" in low:
-            reason = "this file system cannot create files exclusively. Name another place with TL_LEDGER"
+            reason = f"this file system cannot create files exclusively: {name_another}"
         else:
             reason = text
         address = f"{self.url}/{path}" if path else self.url
         detail = "" if reason is text else f" ({text})"
-        return LedgerError(f"the ledger cannot {action} {address}: {reason}{detail}")
+        return LedgerError(f"{self._user} cannot {action} {address}: {reason}{detail}")
 
 
 class Buckets:

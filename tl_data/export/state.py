@@ -155,17 +155,11 @@ class State:
         try:
             return self._loop.run(work)
         except LedgerError as error:
-            raise _lake_error(error) from error
+            raise LakeError(str(error)) from error
 
 
 def _open_storage(address: str) -> Storage:
     try:
-        return Storage(address)
+        return Storage(address, "the export", None)
     except (LedgerError, OSError) as error:
-        raise _lake_error(error) from error
-
-
-def _lake_error(error: Exception) -> LakeError:
-    """A storage error without the word ledger: here the storage holds the state of an export."""
-    text = str(error).replace("the ledger cannot", "the state of the export cannot be kept: cannot")
-    return LakeError(text.replace(", or name another place with TL_LEDGER", ""))
+        raise LakeError(str(error)) from error

@@ -79,7 +79,7 @@ VIDEOS = LakeSchema(
         ("url", TEXT, "The URL or path as the source has it"),
         ("canonical_url", TEXT, "The URL without the parameters of a signature"),
         _CONTENT,
-        ("video_id", TEXT, "The platform's id of the indexed video; NULL if it is not indexed"),
+        _VIDEO_ID,
         ("index_id", TEXT, "The index of the video"),
         ("task_id", TEXT, "The indexing task"),
         ("status", TEXT, "State on the platform"),
