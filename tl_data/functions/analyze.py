@@ -154,9 +154,8 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     if prompt is None or json_schema is None:
         return None
     schema = _json(json_schema, "json_schema")
-    if (
-        text_model(tl.analyze_model) is not None
-    ):  # a model of the service, which supports only a part of JSON Schema
+    if text_model(tl.analyze_model) is not None:
+        # Models of the service support only a part of JSON Schema.
         check_schema(schema)
     params = {"prompt": prompt, **_key_options(options), "json_schema": schema}
     response_format = {"type": "json_schema", "json_schema": schema}
