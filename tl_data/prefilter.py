@@ -130,7 +130,7 @@ class Prefilter:
         self._session, self._condition = weakref.proxy(session), condition
         self._vector: list[float] | None = None
         self._embedding = asyncio.Lock()
-        self._asked = 0  # running calls whose answers belong to the sample
+        self._running = 0  # running calls whose answers belong to the sample
         self._sampled: set[bytes] = set()  # digests of the vectors in the sample: quotes repeat clips
         self._changed = asyncio.Event()
 
@@ -167,7 +167,7 @@ class Prefilter:
         if similarity is None:
             return await ask()
         calibration = self.calibration
-        while self._asked >= calibration.missing > 0:
+        while self._running >= calibration.missing > 0:
             self._changed.clear()
             await self._changed.wait()
         if calibration.thresholds is not None:
@@ -180,7 +180,7 @@ class Prefilter:
         digest = hashlib.sha256(array("d", vector).tobytes()).digest()
         if digest in self._sampled:  # each clip counts once
             return await ask()
-        self._asked += 1
+        self._running += 1
         self._sampled.add(digest)
         try:
             answer = await ask()
@@ -190,7 +190,7 @@ class Prefilter:
             self._sampled.discard(digest)
             raise
         finally:
-            self._asked -= 1
+            self._running -= 1
             self._changed.set()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sqlite3
 from typing import Any
@@ -17,7 +16,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names, suggest_replacement
 from tl_data.local.server.pagination import Listing, split_values
-from tl_data.local.storage.database import Row, Where, new_id, now
+from tl_data.local.storage.database import ID, Row, Where, new_id, now
 from tl_data.local.tasks.reindex import stale
 
 ADDONS = ("thumbnail",)
@@ -176,7 +175,7 @@ async def delete(request: Request) -> Response:
         engine.store.remove("indexes", [Where("id", "=", row["id"])])
     await engine.stages.remove_index(row["id"])
     for video_id in {*videos, *not_running}:
-        if re.fullmatch("[0-9a-f]{24}", video_id):
+        if ID.fullmatch(video_id):
             shutil.rmtree(engine.config.folder(video_id), ignore_errors=True)
     return Response(status_code=204)
 
