@@ -28,12 +28,10 @@ from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import InlineVideos
-from tl_data.local.tasks.queue import Queue
+from tl_data.local.tasks.queue import UNFINISHED, Queue
 
 T = TypeVar("T")
 
-#: States of an indexing task before its video is ready.
-UNFINISHED = ("validating", "pending", "queued", "indexing")
 MEDIA = "/media"  # path prefix of signed URLs
 URL_LIFETIME_SEC = 12 * 3600  # how long a signed URL is valid, at least
 #: Names of files that a signed URL may lead to.

@@ -55,7 +55,7 @@ class Fact:
         if covered >= 0.85 * (end - start):
             return self.text
         # The sentences are joined to one, so that the time applies to all of them.
-        text = self.text if self.quote else "; ".join(_lower_first(part) for part in self.text.split(". "))
+        text = self.text if self.quote else "; ".join(lower_first(part) for part in self.text.split(". "))
         return f"{text} ({clock_range(self.start_sec, self.end_sec)})"
 
 
@@ -67,7 +67,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{remainder:02}" if hours else f"{minutes}:{remainder:02}"
 
 
-def _lower_first(text: str) -> str:
+def lower_first(text: str) -> str:
+    """A text whose first letter is in lower case."""
     return text[0].lower() + text[1:] if text else text
 
 

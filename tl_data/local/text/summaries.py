@@ -11,7 +11,7 @@ from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.naming import names_of, people_in
 from tl_data.local.text import answers
 from tl_data.local.text.chapters import Chapter, chapters_of, title_of, topics_of, truncate
-from tl_data.local.text.facts import Fact, clock, count_phrase, facts_of, sentence
+from tl_data.local.text.facts import Fact, clock, count_phrase, facts_of, lower_first, sentence
 from tl_data.local.text.prompt import PromptIntent
 
 
@@ -108,7 +108,7 @@ def _describe_chapter(chapter: Chapter) -> str:
         return " ".join(
             [answers.state_with_time(f) for f in sorted(seen, key=time_order)] + [sentence(t) for t in sounds]
         )
-    text = "; ".join(_lower_first(fact.within(start, end)).rstrip(".") for fact in named_facts)
+    text = "; ".join(lower_first(fact.within(start, end)).rstrip(".") for fact in named_facts)
     first = sentence(f"{answers.range_phrase(start, end).capitalize()} {text}")
     return " ".join([first, *(sentence(fact.within(start, end)) for fact in other_facts[:1])])
 
@@ -121,10 +121,6 @@ def _count_sentences(text: str) -> int:
 def time_order(fact: Fact) -> tuple[float, str]:
     """The sort key of facts in a text: time, then kind."""
     return fact.start_sec, fact.kind
-
-
-def _lower_first(text: str) -> str:
-    return text[0].lower() + text[1:] if text else text
 
 
 def _best_facts(chapters: Sequence[Chapter], limit: int) -> list[str]:
@@ -183,7 +179,7 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
     things = [f for f in seen if f.things] or seen
     if (not shown and not said and seen) or things[:1] != seen[:1]:
         text += (
-            f" in which {join_names(_lower_first(part) for f in things[:2] for part in f.text.split('. '))}"
+            f" in which {join_names(lower_first(part) for f in things[:2] for part in f.text.split('. '))}"
         )
     return text + "."
 
