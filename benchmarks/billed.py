@@ -31,7 +31,7 @@ def differences(rows: Sequence[Row], ledger: Path, stats: Row, prices: str) -> l
     if going := [row["run_id"] for row in rows if row["status"] == "running"]:
         wrong.append(f"runs that never ended: {going}")
     if left := list((ledger / "runs").iterdir()):
-        wrong.append(f"{len(left)} runs whose books are open")
+        wrong.append(f"{len(left)} runs whose accounts are open")
     answers = [
         record
         for record in map(_record, (ledger / "calls").rglob("done"))

@@ -5,11 +5,10 @@
 The job runs as `tl-data run` in a process of its own, at times in two at once. By seed, it is killed
 (SIGKILL) at random moments and started again; the server is killed and started on the same data; requests
 are answered with 429, 500, 503, resets, and answers that break off, before and after they were carried out.
-After each kill every table is read, by its own reader and by others. At the end the server says how many
-tasks it created, and each video is in the tables exactly once, or in `errors`. When one more run, which
-nobody disturbs, has closed the books of those that were killed, the table `runs` says what the server billed:
-tasks, minutes, and each analysis that was answered. An analysis whose answer was lost on the way is in no
-row; how much text that was, in tokens, is printed as `lost`.
+After each kill every table is read, by its own reader and by others. At the end the server reports how many
+tasks it created, and each video is in the tables exactly once, or in `errors`. After one more run without
+kills, which reconciles the killed runs, the table `runs` has what the server billed: tasks, minutes, and each
+analysis that was answered. An analysis whose answer was lost is in no row; its tokens are printed as `lost`.
 
 `ratio` is created tasks over distinct videos that the server was to take.
 """

@@ -155,7 +155,7 @@ def spark_session(folder: Path, local: bool, cores: int = 1) -> Iterator[Any]:
 
 
 class Killer(threading.Thread):
-    """Kills until it is told to stop."""
+    """Kills processes until it is stopped."""
 
     def __init__(self, outcome: Outcome, server: Server, dice: random.Random, most: int) -> None:
         super().__init__(name="killer")

@@ -2,17 +2,17 @@
 
     python benchmarks/pool_latency.py [--calls 2000] [--places 64] [--seeds 3]
 
-Calls wait a log-normal time (median 50 ms, 99th percentile ten times that). Three numbers a way: the time
-taken over the total latency divided by the places ("ideal", which nobody can reach, since the last calls
-cannot fill all places), and over the best possible ("greedy": the same latencies, each begun the moment a
-place is free, without any cost of its own).
+Each call takes a log-normal time (median 50 ms, 99th percentile ten times that). The time of each method is
+divided by two bounds. "ideal" is the sum of all latencies divided by the number of slots; it cannot be
+reached, because the last calls do not fill all slots. "greedy" starts the same calls as soon as a slot is
+free, at no cost of its own. The methods:
 
-pool     this package: a window of rows over the places
-known    this package, told beforehand how long each call takes
-roughly  this package, told the length of each call wrong by a random factor (one in three off by more than e)
+pool     this package: a window of rows over the slots
+known    this package, with the length of each call
+roughly  this package, with each length times a random factor (in one of three above e or below 1/e)
 drain    a pool that is emptied after every batch of 256 rows
-ordered  a window of as many rows as places, which moves when its oldest row is done
-waves    as many calls as places at once, then the next as many (`gather`)
+ordered  a window of as many rows as slots, which moves when its oldest row is done
+waves    one call per slot concurrently, then the next ones (`gather`)
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from tl_data.runtime.pool import Pool
+from tl_data.runtime.result_cache import Outcome
 
 Run = Callable[[int], Awaitable[int]]
 Way = Callable[[Run, list[float], int], Awaitable[list[int]]]  # the latencies of the calls, places
@@ -36,13 +37,17 @@ Way = Callable[[Run, list[float], int], Awaitable[list[int]]]  # the latencies o
 
 async def pool(run: Run, waits: list[float], places: int) -> list[int]:
     """This package."""
-    return [outcome.value async for outcome in Pool(places).map(run, range(len(waits)))]
+    return await _values(Pool(places).chunks(run, range(len(waits)), most=1))
 
 
 async def known(run: Run, waits: list[float], places: int) -> list[int]:
     """This package, with the lengths."""
     rows = range(len(waits))
-    return [outcome.value async for outcome in Pool(places).map(run, rows, length=waits.__getitem__)]
+    return await _values(Pool(places).chunks(run, rows, most=1, length=waits.__getitem__))
+
+
+async def _values(chunks: AsyncIterator[list[Outcome]]) -> list[int]:
+    return [outcome.value async for outcomes in chunks for outcome in outcomes]
 
 
 async def roughly(run: Run, waits: list[float], places: int) -> list[int]:

@@ -39,9 +39,9 @@ def connection(make_job: Callable[..., Job]) -> Connection:
 
 async def looked(connection: Connection, lake: Lake) -> list[str]:
     """The runs that were found to have died."""
-    books = RunReconciler(connection.session, lake.table(RUNS), Prices.free(), lake.folder)
-    died = await books.find_interrupted()
-    await books.close()
+    reconciler = RunReconciler(connection.session, lake.table(RUNS), Prices.free(), lake.folder)
+    died = await reconciler.find_interrupted()
+    await reconciler.close()
     return died
 
 

@@ -19,7 +19,7 @@ class Load:
     shape: Shape
     place: str  # location of the files when the script runs, without a trailing slash
     has_rows: bool  # whether rows are inserted or changed
-    has_gone: bool  # whether rows are deleted
+    has_deletions: bool  # whether rows are deleted
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _snowflake(dialect: Dialect, load: Load) -> list[str]:
             f"COPY INTO {load.staged} FROM {load.place}/rows/ {form}",
             dialect.merge(load, f"(SELECT {cast} FROM {load.staged})"),
         ]
-    if load.has_gone:
+    if load.has_deletions:
         statements += [
             f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({key} VARCHAR)",
             f"COPY INTO {load.staged} FROM {load.place}/gone/ {form}",
@@ -106,7 +106,7 @@ def _snowflake(dialect: Dialect, load: Load) -> list[str]:
 
 def _bigquery(dialect: Dialect, load: Load) -> list[str]:
     statements = []
-    for kind, has_files in (("rows", load.has_rows), ("gone", load.has_gone)):
+    for kind, has_files in (("rows", load.has_rows), ("gone", load.has_deletions)):
         if has_files:
             options = (
                 f"format = 'PARQUET', enable_list_inference = true, uris = ['{load.place}/{kind}/*.parquet']"
@@ -120,7 +120,7 @@ def _databricks(dialect: Dialect, load: Load) -> list[str]:
     statements = []
     if load.has_rows:
         statements.append(dialect.merge(load, f"parquet.`{load.place}/rows`"))
-    if load.has_gone:
+    if load.has_deletions:
         statements.append(dialect.delete(load, f"parquet.`{load.place}/gone`"))
     return statements
 

@@ -58,12 +58,12 @@ def test_sounds_and_videos(api: API, film: Path, files: OddServer) -> None:
     (files.folder / "film.mp4").write_bytes(film.read_bytes())
     by_url = {"media_source": {"url": files.url("film.mp4")}}
     asset = {"media_source": {"asset_id": uploaded(api, film)}}
-    wishes = {"embedding_option": ["visual"], "embedding_scope": ["clip", "asset"]}
-    video = data(asked(api, "video", by_url | wishes))
+    options = {"embedding_option": ["visual"], "embedding_scope": ["clip", "asset"]}
+    video = data(asked(api, "video", by_url | options))
     assert {item["embedding_option"] for item in video} == {"visual"}
     assert [item["embedding_scope"] for item in video][-1] == "asset"
     assert video[-1]["start_sec"] == 0
-    assert data(asked(api, "video", asset | wishes)) == video
+    assert data(asked(api, "video", asset | options)) == video
     short = {
         "segmentation": {"strategy": "fixed", "fixed": {"duration_sec": 2}},
         "start_sec": 1,
