@@ -76,7 +76,7 @@ def _export(lake: Lake, tool: str, folder: Path, query: str = "", **how: object)
     """Export, and give the files that were made and the codes of what was refused."""
     [report] = tl_data.export(lake.folder, f"{tool}://{folder}{query}", **how)
     files = {p.name: p.read_text(encoding="utf-8") for p in folder.iterdir()} if folder.is_dir() else {}
-    return files | {f"refused {r.of}": r.code for r in report.errors}
+    return files | {f"refused {r.video}": r.code for r in report.errors}
 
 
 @pytest.fixture

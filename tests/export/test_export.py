@@ -16,7 +16,7 @@ import tl_data
 from tests.support.export_lake import AT, small_lake, video, write_chapters, write_clips, write_videos
 from tl_data.errors import ExportError, SettingsError
 from tl_data.export.rows import VectorRows
-from tl_data.export.sink import kind_of, parse_target
+from tl_data.export.sink import error_kind, parse_target
 from tl_data.export.state import State
 from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.row_ids import digests, row_id
@@ -175,14 +175,14 @@ def test_errors_are_classified() -> None:
             super().__init__(text)
             self.status_code = status
 
-    assert kind_of(OSError(28, "No space left on device")) == "full"
-    assert kind_of(StatusError(507)) == "full"
-    assert kind_of(ConnectionResetError()) == "lost"
-    assert kind_of(StatusError(503)) == "lost"
-    assert kind_of(StatusError(429)) == "lost"
-    assert kind_of(StatusError(401)) == "denied"
-    assert kind_of(StatusError(400, "connection refused is no valid title")) == "row"
-    assert kind_of(ValueError("field 'network' is closed")) == "row"
+    assert error_kind(OSError(28, "No space left on device")) == "full"
+    assert error_kind(StatusError(507)) == "full"
+    assert error_kind(ConnectionResetError()) == "lost"
+    assert error_kind(StatusError(503)) == "lost"
+    assert error_kind(StatusError(429)) == "lost"
+    assert error_kind(StatusError(401)) == "denied"
+    assert error_kind(StatusError(400, "connection refused is no valid title")) == "row"
+    assert error_kind(ValueError("field 'network' is closed")) == "row"
 
 
 def test_small_lake_is_a_lake(tmp_path: Path) -> None:

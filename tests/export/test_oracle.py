@@ -24,13 +24,13 @@ def test_the_statements_are_parsed(shape: Shape) -> None:
 
     statement = sqlglot.parse_one(merge("clips", shape), dialect="oracle")
     assert isinstance(statement, exp.Merge)
-    assert len({p.name for p in statement.find_all(exp.Placeholder)}) == 2 + len(shape.fields)
+    assert len({p.name for p in statement.find_all(exp.Placeholder)}) == 2 + len(shape.schema)
     made = create_table("clips", shape)
     assert '"vector" VECTOR(8, FLOAT32) NOT NULL' in made
     plain = made.replace("VECTOR(8, FLOAT32)", "BLOB")  # a type that the parser does not know
     created = sqlglot.parse_one(plain, dialect="oracle")
     assert isinstance(created, exp.Create)
-    assert {c.name for c in created.find_all(exp.ColumnDef)} == {"id", "vector", *shape.fields.names}
+    assert {c.name for c in created.find_all(exp.ColumnDef)} == {"id", "vector", *shape.schema.names}
 
 
 @needs("oracledb", "oracle")

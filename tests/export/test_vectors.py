@@ -92,7 +92,7 @@ def test_bad_rows_do_not_stop_the_others(store: Store, lake: Lake, tmp_path: Pat
     write_vectors(lake, rows)
     report = _export(lake, store, tmp_path)
     assert _counts(report) == (5, 0, 0, 5)
-    assert {(e.of, e.code) for e in report.errors} == {
+    assert {(e.video, e.code) for e in report.errors} == {
         *(("v-nan", "not_finite"), ("v-none", "no_vector"), ("v-zero", "zero_vector")),
         *(("v-long", "dimension"), (f"v-{ODD[0]}", "duplicate_key")),
     }

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaError
 from tl_data.local.media_validation import check_image
 
 
@@ -28,9 +28,9 @@ def header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
 def test_jpeg_and_png_of_an_allowed_size_are_taken(kind: str) -> None:
     check_image(picture(kind, 64, 200), 64, 1 << 20)
-    with pytest.raises(MediaProblem, match="63x200"):
+    with pytest.raises(MediaError, match="63x200"):
         check_image(picture(kind, 63, 200), 64, 1 << 20)
-    with pytest.raises(MediaProblem, match="0 MB"):
+    with pytest.raises(MediaError, match="0 MB"):
         check_image(picture(kind, 640, 480), 64, 100)
 
 
@@ -41,22 +41,22 @@ def test_jpeg_and_png_of_an_allowed_size_are_taken(kind: str) -> None:
     ids=["nothing", "gif", "start", "cut jpeg", "cut png", "damaged", "webp"],
 )  # fmt: skip
 def test_anything_else_is_refused(data: bytes) -> None:
-    with pytest.raises(MediaProblem, match="JPEG or PNG"):
+    with pytest.raises(MediaError, match="JPEG or PNG"):
         check_image(data, 1, 1 << 20)
 
 
 @pytest.mark.parametrize("side", [7_100, 9_500, 20_000, 60_000])
 def test_a_picture_that_is_large_only_once_decoded_is_refused(side: int) -> None:
     """Whether this package or Pillow judges it."""
-    with pytest.raises(MediaProblem, match="too large"):
+    with pytest.raises(MediaError, match="too large"):
         check_image(header(side, side), 1, 1 << 20)
 
 
 def test_a_header_of_many_parts_is_refused_soon() -> None:
     began = time.process_time()
-    with pytest.raises(MediaProblem, match="JPEG or PNG"):
+    with pytest.raises(MediaError, match="JPEG or PNG"):
         check_image(b"\xff\xd8" + b"\xff\xe5\x00\x02" * 2_000_000, 1, 1 << 24)
-    with pytest.raises(MediaProblem, match="JPEG or PNG"):
+    with pytest.raises(MediaError, match="JPEG or PNG"):
         check_image(
             header(64, 64)[:33] + (bytes(4) + b"abCd" + struct.pack(">I", zlib.crc32(b"abCd"))) * 500_000,
             1,

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pyarrow as pa
 
-from tl_data.runtime.batches import Batch
+from tl_data.runtime.batches import DistinctRows
 from tl_data.runtime.pool import Pool
 from tl_data.runtime.result_cache import Outcome
 from tl_data.types import outcome_of
@@ -20,7 +20,7 @@ COLUMNS = [
 
 
 def test_equal_rows_are_one() -> None:
-    batch = Batch.of(["text", "options"], COLUMNS, 7)
+    batch = DistinctRows.of(["text", "options"], COLUMNS, 7)
     assert len(batch) == 7
     assert batch.rows == [
         {"text": "a", "options": [1]},
@@ -29,13 +29,13 @@ def test_equal_rows_are_one() -> None:
         {"text": "a", "options": [2]},
     ]
     assert batch.positions == [0, 1, 3, 5]
-    assert batch.values([10, 20, None, 30], pa.int64()).to_pylist() == [10, 20, 10, None, 20, 30, None]
+    assert batch.expand_values([10, 20, None, 30], pa.int64()).to_pylist() == [10, 20, 10, None, 20, 30, None]
 
 
 def test_the_first_of_equal_rows_has_the_cost() -> None:
-    batch = Batch.of(["text"], [pa.array(["a", "b", "a", "a"])], 4)
+    batch = DistinctRows.of(["text"], [pa.array(["a", "b", "a", "a"])], 4)
     outcomes = [Outcome("A", None, Usage(calls=1, model="m")), Outcome("B", None, Usage(calls=2))]
-    rows = batch.outcomes(outcomes, outcome_of(pa.string())).to_pylist()
+    rows = batch.expand_outcomes(outcomes, outcome_of(pa.string())).to_pylist()
     assert [row["value"] for row in rows] == ["A", "B", "A", "A"]
     assert [(row["usage"]["calls"], row["usage"]["reused"]) for row in rows] == [
         (1, 0),
@@ -47,9 +47,9 @@ def test_the_first_of_equal_rows_has_the_cost() -> None:
 
 
 def test_a_batch_without_arguments_or_rows() -> None:
-    assert Batch.of([], [], 3).values([7], pa.int64()).to_pylist() == [7, 7, 7]
-    empty = Batch.of(["text"], [pa.array([], pa.string())], 0)
-    assert (len(empty), empty.rows, empty.values([], pa.string()).to_pylist()) == (0, [], [])
+    assert DistinctRows.of([], [], 3).expand_values([7], pa.int64()).to_pylist() == [7, 7, 7]
+    empty = DistinctRows.of(["text"], [pa.array([], pa.string())], 0)
+    assert (len(empty), empty.rows, empty.expand_values([], pa.string()).to_pylist()) == (0, [], [])
 
 
 def test_known_outcomes_are_one_list_and_a_slow_row_holds_back_only_later_ones() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS, FRAMES, VECTORS, VIDEOS
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaError
 from tl_data.spark.perception import _RESULT, Report, _commit_finished, _failure, _Known, _pictures, _Run
 
 pytestmark = pytest.mark.spark
@@ -39,7 +39,7 @@ def unchanged(url: str, content: str) -> dict[str, Any]:
 def failed(url: str, content: str | None = None) -> dict[str, Any]:
     code = "video_file_broken" if content else "video_url_not_accessible"
     key = f"key:{content}" if content else None
-    return {"canonical_url": url, "content_key": key} | _failure(MediaProblem(code, "refused"))
+    return {"canonical_url": url, "content_key": key} | _failure(MediaError(code, "refused"))
 
 
 def table(results: Iterable[dict[str, Any]]) -> pa.Table:

@@ -32,7 +32,7 @@ from tl_data.catalog import Function, Listing, Parameter, literal
 from tl_data.connection import Connection, cancel_all
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
-from tl_data.runtime.batches import Batch
+from tl_data.runtime.batches import DistinctRows
 from tl_data.runtime.concurrency import calls_of
 from tl_data.types import VECTOR
 
@@ -238,11 +238,11 @@ def _udf(
 
 def _batch(
     parameters: Sequence[Parameter], columns: Sequence[Any], registration: _Registration
-) -> tuple[Batch, str]:
+) -> tuple[DistinctRows, str]:
     """The rows of arguments, and the name of the statement for the guard."""
     *arguments, statements = columns
     statement = statements[0].as_py() if len(statements) else None
-    batch = Batch.of([p.name for p in parameters], arguments, len(statements))
+    batch = DistinctRows.of([p.name for p in parameters], arguments, len(statements))
     return batch, f"{registration.number}/{statement}"
 
 
@@ -254,7 +254,7 @@ def _values(registration: _Registration, f: Function) -> Callable[..., pa.Array]
             values = list(connection.values(f, batch.rows, admission=admission, positions=batch.positions))
         if registration.dimension is not None and _has_vector(f.gives):
             _check_lengths(f, batch.rows, values, registration.dimension)
-        return batch.values(values, f.gives)
+        return batch.expand_values(values, f.gives)
 
     return run
 
@@ -287,7 +287,7 @@ def _outcomes(registration: _Registration, f: Function) -> Callable[..., pa.Arra
         batch, statement = _batch(f.parameters, columns, registration)
         with connection.guarded(f, batch.rows, statement) as admission:
             outcomes = list(connection.map(f, batch.rows, admission=admission))
-        return batch.outcomes(outcomes, f.outcome)
+        return batch.expand_outcomes(outcomes, f.outcome)
 
     return run
 
@@ -303,7 +303,7 @@ def _listing(registration: _Registration, t: Listing) -> Callable[..., pa.Array]
             arguments = {n: _api_time(n, v) for n, v in row.items() if v is not None}
             pages = registration.connection.batches(t, **arguments)
             lists.append([r for page in pages for r in page.to_pylist()])
-        return batch.values(lists, gives)
+        return batch.expand_values(lists, gives)
 
     return run
 
@@ -327,7 +327,7 @@ def _usage(registration: _Registration) -> Callable[..., pa.Array]:
 def _nearest(*columns: Any) -> pa.Array:
     from tl_data import vectors  # imports more than registering needs
 
-    batch = Batch.of([p.name for p in NEAREST], columns[:-1], len(columns[-1]))
+    batch = DistinctRows.of([p.name for p in NEAREST], columns[:-1], len(columns[-1]))
     lists: list[Any] = []
     searchers: dict[str, vectors.Searcher] = {}
     for row in batch.rows:
@@ -344,7 +344,7 @@ def _nearest(*columns: Any) -> pa.Array:
             option=row["option"],
         )
         lists.append(found.to_pylist())
-    return batch.values(lists, NEAREST_ROWS)
+    return batch.expand_values(lists, NEAREST_ROWS)
 
 
 def _macro(

@@ -48,7 +48,7 @@ def export(
 
     \b
     LAKE: the folder of the tables
-    TARGET: TOOL://PLACE?option=value, such as lancedb://./store?collection=clips or srt://./subtitles
+    TARGET: TOOL://LOCATION?option=value, such as lancedb://./store?collection=clips or srt://./subtitles
     """
     from tl_data.export.runner import export as run
 

@@ -35,7 +35,7 @@ PAYLOAD = pa.schema(
         ("transcription", TEXT),
     ]
 )
-#: The tables that tools with `Sink.reads == "tables"` accept.
+#: The tables that tools with `Sink.reader == "tables"` accept.
 EXPORTABLE = (
     *("videos", "clips", "summaries", "chapters", "highlights", "annotations", "vectors", "alerts"),
     *("errors", "runs"),

@@ -26,8 +26,8 @@ from tl_data.export.sink import (
     Target,
     check_names,
     check_options,
+    error_kind,
     export_error,
-    kind_of,
     parse_target,
 )
 from tl_data.export.state import State
@@ -120,7 +120,7 @@ class Report:
             f"{self.upserted} {verb}upserted, {self.deleted} {verb}deleted, {self.refused} refused, "
             f"{self.seconds:.1f} s"
         ]
-        lines += [f"refused {e.of or e.id}: {e.message} ({e.code})" for e in self.errors[:20]]
+        lines += [f"refused {e.video or e.id}: {e.message} ({e.code})" for e in self.errors[:20]]
         if self.refused > 20:
             lines.append(f"... and {self.refused - 20} more")
         return lines
@@ -150,7 +150,7 @@ def export(
 
     Args:
         lake: the folder of the tables, or a `Lake`.
-        target: `TOOL://PLACE?option=value`, such as `lancedb://./store?collection=clips`.
+        target: `TOOL://LOCATION?option=value`, such as `lancedb://./store?collection=clips`.
         table: one or several tables; None: the tables of `?table=a,b` in the address, or the tool's default.
         fields: name in the target -> column of the lake; None: all columns by their own names.
         dry_run: connect and compare, but change nothing.
@@ -193,7 +193,7 @@ def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
     parsed = parse_target(target)
     sink = sink_of(parsed.scheme)
     check_options(sink, parsed)
-    if alone and sink.one_table and "table" not in parsed.options:
+    if alone and sink.single_table and "table" not in parsed.options:
         raise SettingsError(f"{sink.name} exports one table: add it to the address: ?table=clips")
     return sink, parsed
 
@@ -201,13 +201,13 @@ def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
 def _tables(sink: Sink, lake: Lake, table: str | Sequence[str] | None) -> list[str]:
     """The tables to export. Tables that form one export are joined by `+` to one name."""
     requested = [table] if isinstance(table, str) else list(table or ())
-    allowed = EXPORTABLE if sink.reads == "tables" else sink.takes or sink.tables
+    allowed = EXPORTABLE if sink.reader == "tables" else sink.allowed_tables or sink.default_tables
     if unknown := [name for name in requested if name not in allowed]:
         raise SettingsError(f"{sink.name} cannot export {unknown[0]!r}; it exports {', '.join(allowed)}")
-    if sink.reads == "timelines":
-        return ["+".join(requested or sink.tables)]
-    names = requested or list(sink.tables) or [n for n in EXPORTABLE if lake.exists(TABLES[n])]
-    if sink.one_table and len(names) > 1:
+    if sink.reader == "timelines":
+        return ["+".join(requested or sink.default_tables)]
+    names = requested or list(sink.default_tables) or [n for n in EXPORTABLE if lake.exists(TABLES[n])]
+    if sink.single_table and len(names) > 1:
         raise SettingsError(f"{sink.name} exports one table: select one of {', '.join(names)}")
     if missing := [name for name in names if not lake.exists(TABLES[name])]:
         raise SettingsError(f"{lake.folder} has no table {missing[0]}")
@@ -215,13 +215,13 @@ def _tables(sink: Sink, lake: Lake, table: str | Sequence[str] | None) -> list[s
 
 
 def _reader(sink: Sink, lake: Lake, table: str, fields: Mapping[str, str] | None, target: Target) -> Reader:
-    if sink.reads == "timelines":
+    if sink.reader == "timelines":
         from tl_data.export.editing.timelines import TimelineRows
 
         if fields is not None:
             raise SettingsError(f"{sink.name} does not support the option fields")
         return TimelineRows(lake, table, target.options)
-    reader = VectorRows(lake, table, fields) if sink.reads == "vectors" else TableRows(lake, table, fields)
+    reader = VectorRows(lake, table, fields) if sink.reader == "vectors" else TableRows(lake, table, fields)
     check_names(sink, reader.columns)
     return reader
 
@@ -242,7 +242,7 @@ class _Run:
     def work(self) -> None:
         shape = self.reader.shape(self.target.options.get("metric", "cosine"))
         # One file or one folder holds all tables of these tools, so they share one state.
-        shares_state = self.sink.whole or self.sink.reads == "timelines"
+        shares_state = self.sink.single_file or self.sink.reader == "timelines"
         with State(
             self.lake.folder, self.target.identity, "" if shares_state else self.report.table
         ) as state:
@@ -253,7 +253,7 @@ class _Run:
                     state.forget(keep=self.report.dry_run)
                     if not self.report.dry_run:
                         self._guarded(store.errors, lambda: store.ensure(shape, create=True))
-                if self.sink.whole:
+                if self.sink.single_file:
                     self._rewrite(store, state)
                 else:
                     self._incremental(store, state)
@@ -286,8 +286,8 @@ class _Run:
 
     def _incremental(self, store: Store, state: State) -> None:
         for changed, row_digests in self._changed(state):
-            for start in range(0, changed.num_rows, self.sink.batch):
-                batch = changed.slice(start, self.sink.batch)
+            for start in range(0, changed.num_rows, self.sink.batch_rows):
+                batch = changed.slice(start, self.sink.batch_rows)
                 if self.report.dry_run:
                     self.report.upserted += batch.num_rows
                     continue
@@ -297,8 +297,8 @@ class _Run:
                 state.record_sent(piece, {id_: None if id_ in refused else row_digests[id_] for id_ in ids})
                 self.report.upserted += len(ids) - len(refused)
         removed = [id_ for id_ in state.rows if id_ not in self._seen]
-        for start in range(0, len(removed), self.sink.batch):
-            ids = removed[start : start + self.sink.batch]
+        for start in range(0, len(removed), self.sink.batch_rows):
+            ids = removed[start : start + self.sink.batch_rows]
             if not self.report.dry_run:
                 self._retry(store, lambda ids=ids: store.delete(ids))  # type: ignore[misc]
                 state.record_deleted(ids)
@@ -348,7 +348,7 @@ class _Run:
             try:
                 return work()
             except store.errors as error:
-                kind = kind_of(error)
+                kind = error_kind(error)
                 if kind == "row":
                     raise _RowsRefused from error
                 if kind != "lost" or attempt == ATTEMPTS - 1:
@@ -365,7 +365,7 @@ class _Run:
         except TLDataError:
             raise
         except errors as error:
-            raise export_error(self.target.name, error, kind_of(error)) from error
+            raise export_error(self.target.name, error, error_kind(error)) from error
 
 
 class _RowsRefused(Exception):

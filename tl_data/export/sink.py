@@ -1,6 +1,6 @@
 """The interface of export targets: what a tool supports, how to write to it, and which rows it refused.
 
-    SINK = Sink("lancedb", reads="vectors", connect=connect, extra="lancedb", doc="a LanceDB table")
+    SINK = Sink("lancedb", reader="vectors", connect=connect, extra="lancedb", location_format="FOLDER")
 
 `connect(target)` opens the tool and returns a `Store`, which creates collections, and upserts and deletes
 rows. The runner reads the lake, compares it with the state of the target, and sends Arrow record batches.
@@ -31,8 +31,13 @@ class Refused:
     id: str
     code: str
     message: str
-    of: str = ""  # id or source key of the row's video
+    video: str = ""  # id or source key of the row's video
     start_sec: float | None = None
+
+    @property
+    def of(self) -> str:
+        """The former name of `video`."""
+        return self.video
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Shape:
     """The columns of the exported rows and, if they have vectors, the dimension and the metric."""
 
     table: str
-    fields: pa.Schema
+    schema: pa.Schema
     dimension: int | None = None  # None: no row has a vector
     metric: Metric = "cosine"
     keys: tuple[str, ...] = ("id",)
@@ -51,7 +56,7 @@ class Target:
     """A parsed address such as `qdrant://localhost:6333?collection=clips`."""
 
     scheme: str
-    place: str  # host and path without the login, or a local path
+    location: str  # host and path without the login, or a local path
     host: str
     port: int | None
     path: str  # the part after the host, without the leading slash
@@ -62,12 +67,12 @@ class Target:
     @property
     def name(self) -> str:
         """The address without its login, for messages."""
-        return self._named(self.place)
+        return self._named(self.location)
 
     @property
     def identity(self) -> str:
         """The address with an absolute path; it selects the stored state of the target."""
-        return self._named(str(self.file.absolute()) if self.is_path else self.place)
+        return self._named(str(self.file.absolute()) if self.is_path else self.location)
 
     @property
     def content_options(self) -> str:
@@ -75,19 +80,19 @@ class Target:
         options = sorted(self.options.items())
         return "&".join(f"{k}={v}" for k, v in options if k not in (*LOCATION_OPTIONS, "table"))
 
-    def _named(self, place: str) -> str:
+    def _named(self, location: str) -> str:
         query = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in LOCATION_OPTIONS)
-        return redacted(f"{self.scheme}://{place}{'?' if query else ''}{query}")
+        return redacted(f"{self.scheme}://{location}{'?' if query else ''}{query}")
 
     @property
     def is_path(self) -> bool:
-        """Whether the place is a local path: it begins with `/`, `.` or `~`."""
-        return self.place.startswith(("/", ".", "~"))
+        """Whether the location is a local path: it begins with `/`, `.` or `~`."""
+        return self.location.startswith(("/", ".", "~"))
 
     @property
     def file(self) -> Path:
-        """The place as a local path, relative to the current folder."""
-        return Path(self.place).expanduser()
+        """The location as a local path, relative to the current folder."""
+        return Path(self.location).expanduser()
 
     @property
     def collection(self) -> str:
@@ -141,19 +146,20 @@ class Sink:
     """Describes a tool that an export can write to."""
 
     name: str
-    reads: Literal["vectors", "timelines", "tables"]
+    reader: Literal["vectors", "timelines", "tables"]
     connect: Callable[[Target], Store]
-    doc: str
+    location_format: str
     extra: str | None = None  # the extra of this package that installs the client
     options: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()  # the default tables; (): those of `rows.EXPORTABLE` that the lake has
-    #: The allowed tables; (): only the default tables, or `rows.EXPORTABLE` if `reads` is `tables`.
-    takes: tuple[str, ...] = ()
-    one_table: bool = False  # whether a target holds only one table
+    #: The tables that are exported if none is named; (): those of `rows.EXPORTABLE` that the lake has.
+    default_tables: tuple[str, ...] = ()
+    #: The allowed tables; (): only the default tables, or `rows.EXPORTABLE` if `reader` is `tables`.
+    allowed_tables: tuple[str, ...] = ()
+    single_table: bool = False  # whether a target holds only one table
     reserved: re.Pattern[str] | None = None  # column names that the tool reserves
     valid_name: re.Pattern[str] | None = None  # column names that the tool allows; None: all
-    batch: int = 500  # rows per request
-    whole: bool = False  # whether the target is one file, rewritten after any change
+    batch_rows: int = 500  # rows per request
+    single_file: bool = False  # whether the target is one file, rewritten after any change
 
 
 class BaseStore:
@@ -176,7 +182,7 @@ def parse_target(text: str) -> Target:
     """
     if not (match := re.match(r"([a-z][a-z0-9+.-]*)://(.*)$", text, re.DOTALL)):
         raise SettingsError(
-            f"{redacted(text)!r} is not a target; write TOOL://PLACE?option=value, "
+            f"{redacted(text)!r} is not a target; write TOOL://LOCATION?option=value, "
             "such as lancedb://./store?collection=clips"
         )
     scheme, rest = match[1], match[2]
@@ -195,17 +201,19 @@ def parse_target(text: str) -> Target:
     login, _, address = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     path = unquote(parts.path.lstrip("/"))
-    place = address + (f"/{path}" if path else "")
-    return Target(scheme, place, parts.hostname or "", port, path, unquote(user), unquote(password), options)
+    location = address + (f"/{path}" if path else "")
+    return Target(
+        scheme, location, parts.hostname or "", port, path, unquote(user), unquote(password), options
+    )
 
 
 def check_options(sink: Sink, target: Target) -> None:
     """Validate the options of an address.
 
     Raises:
-        SettingsError: an option is unknown or has another value than it takes, or the place is missing.
+        SettingsError: an option is unknown or has another value than it takes, or the location is missing.
     """
-    known = {**sink.options, "table": "", **({"metric": ""} if sink.reads == "vectors" else {})}
+    known = {**sink.options, "table": "", **({"metric": ""} if sink.reader == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
         valid = f"its options are {', '.join(sorted(known))}" if known else "it has no options"
         raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {valid}")
@@ -214,8 +222,8 @@ def check_options(sink: Sink, target: Target) -> None:
     for name in ("tls", "srv"):
         if (value := target.options.get(name, "true")) not in ("true", "false"):
             raise SettingsError(f"{name} is {value!r}; it must be true or false")
-    if not target.place:
-        raise SettingsError(f"{sink.name}:// needs a place: {sink.doc}")
+    if not target.location:
+        raise SettingsError(f"{sink.name}:// needs a location: {sink.location_format}")
 
 
 def check_names(sink: Sink, names: Iterable[str]) -> None:
@@ -276,7 +284,7 @@ _DENIED = re.compile(
 )
 
 
-def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
+def error_kind(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
     """Classify an error of a client library.
 
     Returns:
@@ -305,7 +313,7 @@ def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
 
 
 def export_error(target: str, error: BaseException, kind: str) -> ExportError:
-    """The error that ends an export. `kind` is a result of `kind_of`."""
+    """The error that ends an export. `kind` is a result of `error_kind`."""
     text = redacted(" ".join(str(error).split())[:300]) or type(error).__name__
     reason = {
         "full": "the target is full. Make room and export again",

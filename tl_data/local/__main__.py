@@ -35,7 +35,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from tl_data.errors import LakeError, MissingExtra, SettingsError
 from tl_data.local import weights
 from tl_data.local.config import API_VERSION, PREFIX, STATUSES, Config, Statuses
-from tl_data.local.errors import APIProblem, is_full
+from tl_data.local.errors import EngineError, is_full
 from tl_data.local.models import read_tiers
 from tl_data.local.profiles import NAMES, PROFILES
 from tl_data.local.rate_limits import PLANS
@@ -286,8 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _fail(f"another engine already uses {options.home}")
         try:
             app = make_app(options)
-        except APIProblem as problem:
-            return _fail(problem.message)
+        except EngineError as error:
+            return _fail(error.message)
         except (OSError, sqlite3.Error) as error:
             return _fail(_storage_reason(error, options.home))
         if options.lake and (problem_text := _import_lake(options.lake, options, app.state.engine)):

@@ -1,7 +1,7 @@
 """Errors of the engine, with the codes, statuses and messages of the API.
 
-Routes raise an `APIProblem`, which the app returns as `{"code", "message"}`. If processing of a video fails
-after its task was accepted, a `MediaProblem` is raised. It becomes the error of the task.
+Routes raise an `EngineError`, which the app returns as `{"code", "message"}`. If processing of a video fails
+after its task was accepted, a `MediaError` is raised. It becomes the error of the task.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import PurePosixPath, PureWindowsPath
 from tl_data.errors import TLDataError
 
 UNSET = object()  # stands for a value that is not given, since None is a valid value
-LONGEST = 80  # largest number of characters of a value in a message
+MAX_VALUE_CHARS = 80  # largest number of characters of a value in a message
 
 
-class APIProblem(Exception):
+class EngineError(Exception):
     """An error response to one request."""
 
     def __init__(
@@ -36,7 +36,7 @@ class APIProblem(Exception):
         return {"code": self.code, "message": self.message}
 
 
-class MediaProblem(Exception):
+class MediaError(Exception):
     """A video, image or sound cannot be processed. `code` is that of the API."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -65,33 +65,33 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
-def storage_full() -> APIProblem:
+def storage_full() -> EngineError:
     """507: the engine's disk is full."""
     text = "The disk of the engine is full. Free some space, then send the request again."
-    return APIProblem(507, "storage_full", text, {"Retry-After": "30"})
+    return EngineError(507, "storage_full", text, {"Retry-After": "30"})
 
 
-def too_many_connections() -> APIProblem:
+def too_many_connections() -> EngineError:
     """503: every connection that the engine allows has a request in progress."""
     text = "The engine has too many open connections. Wait for earlier requests to end, then try again."
-    return APIProblem(503, "too_many_connections", text, {"Retry-After": "1"})
+    return EngineError(503, "too_many_connections", text, {"Retry-After": "1"})
 
 
 def format_value(value: object) -> str:
-    """Format a value for a message, cut to `LONGEST` characters."""
+    """Format a value for a message, cut to `MAX_VALUE_CHARS` characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}..."
 
 
-def invalid(parameter: str, explanation: str, value: object = UNSET) -> APIProblem:
+def invalid(parameter: str, explanation: str, value: object = UNSET) -> EngineError:
     """400 for an invalid parameter. `explanation` says what is allowed, and `value` was sent."""
     text = f"The {parameter} parameter is invalid. {explanation}"
-    return APIProblem(
+    return EngineError(
         400, "parameter_invalid", text if value is UNSET else f"{text} You sent {format_value(value)}."
     )
 
 
-def one_of(parameter: str, allowed: Iterable[str], value: object) -> APIProblem:
+def one_of(parameter: str, allowed: Iterable[str], value: object) -> EngineError:
     """400 for a value that is not one of `allowed`. For a list, the message names its first such item."""
     allowed = list(allowed)
     if isinstance(value, list):
@@ -99,55 +99,50 @@ def one_of(parameter: str, allowed: Iterable[str], value: object) -> APIProblem:
     return invalid(parameter, f"You should use one of the following values: {', '.join(allowed)}.", value)
 
 
-def not_provided(*parameters: str) -> APIProblem:
+def not_provided(*parameters: str) -> EngineError:
     """400 for required parameters that are missing."""
     if len(parameters) == 1:
         text = f"The {parameters[0]} parameter is required but was not provided."
     else:
         text = f"The following required parameters were not provided: {', '.join(parameters)}."
-    return APIProblem(400, "parameter_not_provided", text)
+    return EngineError(400, "parameter_not_provided", text)
 
 
-def unknown_resource(resource_id: str, collection: str) -> APIProblem:
+def unknown_resource(resource_id: str, collection: str) -> EngineError:
     """404 for an unknown id."""
     text = f"Resource with id {resource_id} does not exist in {collection}."
-    return APIProblem(404, "resource_not_exists", text)
+    return EngineError(404, "resource_not_exists", text)
 
 
-def sunset(parameter: str, explanation: str) -> APIProblem:
-    """400 for a value that is no longer allowed."""
-    return APIProblem(400, "parameter_invalid", f"The {parameter} parameter is invalid. {explanation}")
-
-
-def unknown_parameter(parameter: str) -> APIProblem:
+def unknown_parameter(parameter: str) -> EngineError:
     """400 for a parameter that does not exist."""
-    return APIProblem(400, "parameter_unknown", f"The {parameter} parameter is unknown.")
+    return EngineError(400, "parameter_unknown", f"The {parameter} parameter is unknown.")
 
 
-def deprecated_endpoint(path: str) -> APIProblem:
+def removed_endpoint(path: str) -> EngineError:
     """410 for an endpoint that was removed."""
     text = f"The endpoint {path} is deprecated. Please use /analyze instead."
-    return APIProblem(410, "endpoint_deprecated", text)
+    return EngineError(410, "endpoint_deprecated", text)
 
 
-def missing_endpoint(method: str, path: str) -> APIProblem:
+def unknown_endpoint(method: str, path: str) -> EngineError:
     """404 for an unknown endpoint."""
-    return APIProblem(404, "endpoint_not_exists", f"The endpoint {method} {path[:200]} does not exist.")
+    return EngineError(404, "endpoint_not_exists", f"The endpoint {method} {path[:200]} does not exist.")
 
 
-def not_supported(path: str) -> APIProblem:
+def endpoint_not_implemented(path: str) -> EngineError:
     """501 for an endpoint of the service that the engine does not implement."""
     text = f"The embedded engine does not implement {path[:200]}. Use the service, with an API key."
-    return APIProblem(501, "not_supported", text)
+    return EngineError(501, "not_supported", text)
 
 
-def not_implemented(what: str) -> APIProblem:
+def option_not_implemented(what: str) -> EngineError:
     """501 for an option of an endpoint that the engine does not implement."""
     text = f"The embedded engine does not implement {what}. Use the service, with an API key."
-    return APIProblem(501, "not_supported", text)
+    return EngineError(501, "not_supported", text)
 
 
-class AssetNotReady(APIProblem):
+class AssetNotReady(EngineError):
     """400 for an asset that is still processing or has failed."""
 
     def __init__(self, asset_id: str, status: str) -> None:
@@ -155,23 +150,23 @@ class AssetNotReady(APIProblem):
         super().__init__(400, "parameter_invalid", f"{text} You sent {format_value(asset_id)}.")
 
 
-def unknown_video(detail: str = "") -> APIProblem:
+def unknown_video(detail: str = "") -> EngineError:
     """404 of the video endpoints, which have their own code. `detail` is added to the message."""
-    return APIProblem(404, "not_found", f"The specified resource does not exist. {detail}".rstrip())
+    return EngineError(404, "not_found", f"The specified resource does not exist. {detail}".rstrip())
 
 
-def cross_origin() -> APIProblem:
+def cross_origin() -> EngineError:
     """403 for a request that a browser sends on behalf of another site."""
     text = (
         "Requests from other origins are not allowed. Use the loopback address, or start the engine with "
         "--api-key."
     )
-    return APIProblem(403, "host_not_allowed", text)
+    return EngineError(403, "host_not_allowed", text)
 
 
-def key_invalid() -> APIProblem:
+def key_invalid() -> EngineError:
     """401 for a missing, wrong or expired key."""
-    return APIProblem(
+    return EngineError(
         401,
         "api_key_invalid",
         "API Key is either invalid or expired. Please check your API key or generate a new one from the "
@@ -179,9 +174,9 @@ def key_invalid() -> APIProblem:
     )
 
 
-def token_expired(token: str) -> APIProblem:
+def token_expired(token: str) -> EngineError:
     """400 for a page token that is expired or unknown, or whose videos were deleted."""
-    return APIProblem(
+    return EngineError(
         400,
         "search_page_token_expired",
         "The token that identifies the page to be retrieved is expired or invalid. You must make a new "
@@ -189,11 +184,11 @@ def token_expired(token: str) -> APIProblem:
     )
 
 
-def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
+def filter_invalid(explanation: str, value: object = UNSET) -> EngineError:
     """400 for an invalid search filter. `explanation` says what is allowed; `value` was sent."""
     if value is not UNSET:
         explanation += f" You sent {format_value(value)}."
-    return APIProblem(
+    return EngineError(
         400,
         "search_filter_invalid",
         "Filter used in search is invalid. Please use the valid filter syntax by following filtering "
@@ -201,7 +196,7 @@ def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
     )
 
 
-def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIProblem:
+def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> EngineError:
     """429 for an exhausted rate limit, as the service answers.
 
     Args:
@@ -209,7 +204,7 @@ def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIP
         retry_at: an RFC 3339 time.
     """
     text = f"You have exceeded the rate limit ({limit}). Please try again later after {retry_at}."
-    return APIProblem(429, "too_many_requests", text, headers)
+    return EngineError(429, "too_many_requests", text, headers)
 
 
 def safe_file_name(name: str) -> str:

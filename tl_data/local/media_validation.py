@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaError
 from tl_data.local.models import OWN_LONGEST, longest_video
 from tl_data.local.perception.evidence import Probe
 from tl_data.local.perception.pictures import MAX_PIXELS
@@ -22,22 +22,22 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
     """Validate an image.
 
     Raises:
-        MediaProblem: the image is not a JPEG or PNG, has a side below `smallest` pixels, or has too
+        MediaError: the image is not a JPEG or PNG, has a side below `smallest` pixels, or has too
             many bytes or pixels.
     """
     if len(data) > max_bytes:
-        raise MediaProblem(
+        raise MediaError(
             "parameter_invalid", f"The image has {len(data)} bytes; the limit is {max_bytes >> 20} MB."
         )
     size = _size(data)
     if size is None:
-        raise MediaProblem("parameter_invalid", "The file must be a JPEG or PNG image.")
+        raise MediaError("parameter_invalid", "The file must be a JPEG or PNG image.")
     width, height = size
     if width * height > MAX_PIXELS or not width:
         dimensions = f": {width}x{height}" if width else ""
-        raise MediaProblem("parameter_invalid", f"The image is too large{dimensions}.")
+        raise MediaError("parameter_invalid", f"The image is too large{dimensions}.")
     if min(size) < smallest:
-        raise MediaProblem(
+        raise MediaError(
             "parameter_invalid", f"The image must be at least {smallest}x{smallest}, but is {width}x{height}."
         )
 
@@ -75,7 +75,7 @@ def is_image(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             check_image(file.read(MAX_BYTES + 1), 1, MAX_BYTES)
-    except (MediaProblem, OSError):
+    except (MediaError, OSError):
         return False
     return True
 
@@ -102,13 +102,13 @@ def check_video(probe: Probe, profile: Profile, longest: float = OWN_LONGEST) ->
         longest: largest duration in seconds.
 
     Raises:
-        MediaProblem: the video violates a limit, or has no pictures.
+        MediaError: the video violates a limit, or has no pictures.
     """
     check_picture(probe, profile)
     check_duration(probe.duration_sec, shortest_video(profile), longest)
 
 
-def refusal_of_service(width: int | None, height: int | None, seconds: float | None) -> MediaProblem | None:
+def refusal_of_service(width: int | None, height: int | None, seconds: float | None) -> MediaError | None:
     """Why the service would refuse to index a video that the lenient profile accepts; None if it would not.
 
     Values that are not known yet are not judged.
@@ -118,8 +118,8 @@ def refusal_of_service(width: int | None, height: int | None, seconds: float | N
             _check_size(width, height)
         if seconds is not None:
             check_duration(seconds, MIN_SEC, longest_video(["marengo3.0"], TODAY))
-    except MediaProblem as problem:
-        return problem
+    except MediaError as error:
+        return error
     return None
 
 
@@ -127,10 +127,10 @@ def check_picture(probe: Probe, profile: Profile) -> None:
     """Validate the resolution and the aspect ratio of a video against the limits of a profile.
 
     Raises:
-        MediaProblem: the video violates a limit, or has no pictures.
+        MediaError: the video violates a limit, or has no pictures.
     """
     if not probe.width or not probe.height:
-        raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
+        raise MediaError("video_file_broken", "The file has no video track. Upload a file that has one.")
     if profile.strict:
         _check_size(probe.width, probe.height)
 
@@ -141,14 +141,14 @@ def _check_size(width: int, height: int) -> None:
     size = f"{width}x{height}"
     if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
         is_low = short < MIN_SIDE
-        raise MediaProblem(
+        raise MediaError(
             "video_resolution_too_low" if is_low else "video_resolution_too_high",
             f"The resolution of the video is too {'low' if is_low else 'high'}. Please upload a video with "
             f"resolution between {MIN_SIDE}x{MIN_SIDE} and {MAX_LONG}x{MAX_SHORT}. "
             f"Current resolution is {size}.",
         )
     if long / short > MAX_RATIO + SLACK:
-        raise MediaProblem(
+        raise MediaError(
             "video_resolution_invalid_aspect_ratio",
             "The aspect ratio of the video is invalid. Please upload a video with aspect ratio between "
             f"1:1 and {MAX_RATIO}:1. Current resolution is {size}.",
@@ -159,23 +159,23 @@ def check_sound(probe: Probe) -> None:
     """Validate a file that must have an audio track.
 
     Raises:
-        MediaProblem: the file has no audio track.
+        MediaError: the file has no audio track.
     """
     if not probe.audio_codec:
-        raise MediaProblem("video_audio_track_not_exists", "The file has no audio track.")
+        raise MediaError("video_audio_track_not_exists", "The file has no audio track.")
 
 
 def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = OWN_LONGEST) -> None:
     """Validate the duration in seconds of a video, or of a window of a video.
 
     Raises:
-        MediaProblem: the duration is outside of the limits.
+        MediaError: the duration is outside of the limits.
     """
     # Durations in headers are rounded: that of a file of 4 s may be 3.99.
     if shortest - 0.05 <= seconds <= longest:
         return
     is_short = seconds < shortest
-    raise MediaProblem(
+    raise MediaError(
         "video_duration_too_short" if is_short else "video_duration_too_long",
         f"Video is too {'short' if is_short else 'long'}. Please use video with duration between "
         f"{shortest:g} seconds and {longest / 3600:g} hours({longest:g} seconds). "

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
 from tl_data.local import weights
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
+from tl_data.local.errors import EngineError, invalid, not_provided, one_of
 from tl_data.local.profiles import LENIENT, Profile
 
 OWN = "tl-local-2"  # the engine with all of its built-in models and no others
@@ -405,7 +405,7 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
     """Validate the parameter `models` of a new index. Returns the models as they are stored.
 
     Raises:
-        APIProblem: the models are missing or malformed, or have unknown names or options.
+        EngineError: the models are missing or malformed, or have unknown names or options.
     """
     if value is None:
         raise not_provided("models")
@@ -432,24 +432,24 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
     return models
 
 
-def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
+def _no_index_model(name: str, known: tuple[str, ...]) -> EngineError:
     """400 for a model that indexes do not accept. If it was withdrawn, the message says what replaces it."""
     if name == "pegasus1.2":
-        return sunset("model_name", f"pegasus1.2 has been sunset. Please use {', '.join(known)}.")
+        return invalid("model_name", f"pegasus1.2 has been sunset. Please use {', '.join(known)}.")
     if name in PEGASUS:
         text = (
             f"{name} analyzes video directly on POST /analyze and needs no index; for search indexing, use "
             f"{', '.join(known)}."
         )
-        return sunset("model_name", text)
+        return invalid("model_name", text)
     if name in MARENGO:
         return withdrawn_model(name, known)
     return one_of("model_name", known, name)
 
 
-def withdrawn_model(name: str, known: tuple[str, ...]) -> APIProblem:
+def withdrawn_model(name: str, known: tuple[str, ...]) -> EngineError:
     """400 for a withdrawn model, with the message of the service."""
-    return sunset("model_name", f"{name} is no longer supported. Please use {', '.join(known)} instead.")
+    return invalid("model_name", f"{name} is no longer supported. Please use {', '.join(known)} instead.")
 
 
 def models_in_response(
@@ -540,7 +540,7 @@ def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> s
     """Validate the name of an embedding model. By default, the engine's own and `EMBED_MODELS` are valid.
 
     Raises:
-        APIProblem: the model is unknown or withdrawn.
+        EngineError: the model is unknown or withdrawn.
     """
     known = known or (tiers.search_model, *EMBED_MODELS)
     if name not in known:
@@ -550,7 +550,7 @@ def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> s
     return name
 
 
-def too_long(parameter: str, text: str, limit: int) -> APIProblem:
+def too_long(parameter: str, text: str, limit: int) -> EngineError:
     """400 for a text with too many tokens."""
     explanation = f"The text token length should be less than or equal to {limit}."
     return invalid(parameter, f"{explanation} You sent {count_tokens(text)} tokens.")
@@ -582,18 +582,18 @@ def token_fragments(text: str, size: int = 4) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges) if end > start]
 
 
-def no_search() -> APIProblem:
+def no_search() -> EngineError:
     """400 for a search in an index without a search model."""
-    return APIProblem(
+    return EngineError(
         400,
         "index_not_supported_for_search",
         "You can only perform search requests on indexes with an engine from the Marengo family enabled.",
     )
 
 
-def no_generate() -> APIProblem:
+def no_generate() -> EngineError:
     """400 for text generation in an index without a text model."""
-    return APIProblem(
+    return EngineError(
         400,
         "index_not_supported_for_generate",
         "You can only summarize videos uploaded to an index with an engine from the Pegasus family enabled.",

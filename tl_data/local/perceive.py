@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaError
 from tl_data.local.media_validation import check_video
 from tl_data.local.models import Tiers, embed_options, read_tiers
 from tl_data.local.perception.evidence import NotVideo
@@ -124,7 +124,7 @@ class Perceiver:
             signed_get: the URL for GET, if another one is signed for it.
 
         Raises:
-            MediaProblem: the URL is not allowed, or its host does not answer.
+            MediaError: the URL is not allowed, or its host does not answer.
         """
         return self._call(self._headers(url, signed_get or url)).result()
 
@@ -132,7 +132,7 @@ class Perceiver:
         """Check that a URL may be read. A host name is checked again when its address is known.
 
         Raises:
-            MediaProblem: the URL is not allowed.
+            MediaError: the URL is not allowed.
         """
         if urlsplit(check_url(url, self._config)).scheme == "file":
             local_file(url, self._config)
@@ -156,7 +156,7 @@ class Perceiver:
             then: called with the file and its length in seconds after the analysis, before the deletion.
 
         Raises:
-            MediaProblem: the video cannot be downloaded or read, or violates a limit.
+            MediaError: the video cannot be downloaded or read, or violates a limit.
             ModelFailed: a configured model cannot be used.
             StorageFull: the disk is full.
         """
@@ -190,7 +190,7 @@ class Perceiver:
                 response, _ = opening
                 return response.status, {k.lower(): v for k, v in response.headers.items()}
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError, ValueError) as error:
-            raise MediaProblem(UNREACHABLE, f"The video URL cannot be reached: {reason_of(error)}.") from None
+            raise MediaError(UNREACHABLE, f"The video URL cannot be reached: {reason_of(error)}.") from None
 
     async def _fetch(self, url: str, folder: Path) -> tuple[Path, Fetched]:
         try:
@@ -209,9 +209,9 @@ class Perceiver:
             check_video(await self._pool.probe(fetched.path), self._config.profile)
             evidence = await self._pool.analyze(fetched.path, folder / "frames")
         except NotVideo as error:
-            raise MediaProblem("video_file_broken", f"Cannot read the video file. {error}") from error
+            raise MediaError("video_file_broken", f"Cannot read the video file. {error}") from error
         except WorkerFailed as error:  # perhaps for lack of memory or time, which the executor may have later
-            raise MediaProblem("engine_worker_failed", f"Cannot analyze the video file. {error}") from error
+            raise MediaError("engine_worker_failed", f"Cannot analyze the video file. {error}") from error
         # The header may have a shorter duration than the pictures.
         check_video(evidence.probe, self._config.profile)
         segments = await asyncio.to_thread(self._segments, evidence)

@@ -146,7 +146,7 @@ class RateLimits:
         """Apply a published plan with full limits.
 
         Raises:
-            APIProblem: unknown plan.
+            EngineError: unknown plan.
         """
         if plan not in PLANS:
             raise one_of("plan", PLANS, plan)
@@ -167,7 +167,7 @@ class RateLimits:
         is `{"dimension": ..., "limit": ..., "seconds": ...}`.
 
         Raises:
-            APIProblem: the body has another form.
+            EngineError: the body has another form.
         """
         if isinstance(body.get("plan"), str):
             self.use_plan(body["plan"])
@@ -222,7 +222,7 @@ class RateLimits:
         """Count a request and return the rate limit headers of its response.
 
         Raises:
-            APIProblem: 429, a limit is exhausted. The request is not counted.
+            EngineError: 429, a limit is exhausted. The request is not counted.
         """
         limits = self._limits.get(_category(method, path), [])
         now = time.time()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaError
 from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, NotVideo, Probe
 from tl_data.local.perception.pictures import decoder
@@ -53,7 +53,7 @@ class Stages:
         """Read the properties of a container.
 
         Raises:
-            MediaProblem: the file is not a video or sound file, or cannot be read.
+            MediaError: the file is not a video or sound file, or cannot be read.
         """
         try:
             return await self._probers.probe(path)
@@ -64,7 +64,7 @@ class Stages:
         """Analyze a file and write its keyframes to `folder`.
 
         Raises:
-            MediaProblem: the file cannot be read, or the worker crashed, hung or exceeded its memory limit.
+            MediaError: the file cannot be read, or the worker crashed, hung or exceeded its memory limit.
         """
         try:
             return await self._workers.analyze(path, folder)
@@ -278,14 +278,14 @@ def segment_fields(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _model_failed(error: Exception) -> MediaProblem:
+def _model_failed(error: Exception) -> MediaError:
     """The error of a video if a configured model cannot be used."""
-    return MediaProblem("engine_model_failed", f"The video could not be analyzed: {error}.")
+    return MediaError("engine_model_failed", f"The video could not be analyzed: {error}.")
 
 
-def _broken_file(error: Exception) -> MediaProblem:
+def _broken_file(error: Exception) -> MediaError:
     """The error of a video that cannot be read, with the message of the API."""
-    return MediaProblem(
+    return MediaError(
         "video_file_broken",
         f"Cannot read video file. Please check the video file is valid and try again. {error}",
     )

@@ -157,7 +157,7 @@ class _Executor:
 
     def _start(self, perceiver: Perceiver, row: Mapping[str, Any]) -> dict[str, Any]:
         """Identify a video and begin its download; returns the first fields of its result."""
-        from tl_data.local.errors import MediaProblem
+        from tl_data.local.errors import MediaError
 
         result: dict[str, Any] = {"canonical_url": row["canonical_url"], "worker": _worker_name()}
         url = str(row["url"])
@@ -169,7 +169,7 @@ class _Executor:
             if identity.content_key == row["known_key"]:
                 return result | {"state": "unchanged"}
             return result | {"download": perceiver.start(get)}
-        except (TLDataError, MediaProblem) as error:
+        except (TLDataError, MediaError) as error:
             if not _is_of_video(error):
                 raise
             return result | _failure(error)
@@ -187,7 +187,7 @@ class _Executor:
 
     def _finish(self, perceiver: Perceiver, started: dict[str, Any]) -> pa.RecordBatch:
         """The complete result of a video, as one row."""
-        from tl_data.local.errors import MediaProblem
+        from tl_data.local.errors import MediaError
 
         fields = started
         if "state" not in started:
@@ -200,7 +200,7 @@ class _Executor:
             try:
                 found = perceiver.finish(download, read if self.frames else None)
                 fields = started | pictures | _fields(found) | {"state": "done"}
-            except (TLDataError, MediaProblem) as error:
+            except (TLDataError, MediaError) as error:
                 if not _is_of_video(error):
                     raise
                 fields = started | _failure(error)

@@ -27,7 +27,7 @@ from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.guard import Admission, Limits, limits_of
 from tl_data.ledger.models import Call
-from tl_data.runtime.batches import Batch
+from tl_data.runtime.batches import DistinctRows
 from tl_data.runtime.context import call_context
 from tl_data.session import Session
 from tl_data.settings import Settings
@@ -85,7 +85,7 @@ class Worker:
         def values(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
             return self.connection().values(f, rows, admission=guard.admission, positions=positions)
 
-        build = partial(Batch.values, kind=f.gives)
+        build = partial(DistinctRows.expand_values, arrow_type=f.gives)
         return _answers(f.parameters, batches, values, build, guard, positions)
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
@@ -95,7 +95,9 @@ class Worker:
         def attempt(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
             return self.connection().map(f, rows, admission=guard.admission)
 
-        return _answers(f.parameters, batches, attempt, partial(Batch.outcomes, kind=f.outcome), guard)
+        return _answers(
+            f.parameters, batches, attempt, partial(DistinctRows.expand_outcomes, arrow_type=f.outcome), guard
+        )
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
@@ -107,8 +109,10 @@ class Worker:
                 batches = self.connection().batches(t, **options)
                 yield [record for batch in batches for record in batch.to_pylist()]
 
-        kind = pa.list_(pa.struct(list(t.schema)))
-        return _answers(t.parameters, batches, read, partial(Batch.values, kind=kind))
+        arrow_type = pa.list_(pa.struct(list(t.schema)))
+        return _answers(
+            t.parameters, batches, read, partial(DistinctRows.expand_values, arrow_type=arrow_type)
+        )
 
     def _stream_guard(self, name: str) -> _StreamGuard:
         """The guard for one stream of rows."""
@@ -168,7 +172,7 @@ def _answers(
     parameters: Sequence[Parameter],
     batches: Iterable[Columns],
     answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
-    build: Callable[[Batch, Sequence[Any]], pa.Array],
+    build: Callable[[DistinctRows, Sequence[Any]], pa.Array],
     guard: _StreamGuard | None = None,
     positions: array[int] | None = None,
 ) -> Iterator[pa.Array]:
@@ -182,13 +186,13 @@ def _answers(
         build: makes the array of a batch from the answers of its distinct rows.
         positions: receives the position in the stream of each distinct row, before the row is read.
     """
-    waiting: deque[Batch] = deque()
+    waiting: deque[DistinctRows] = deque()
     names = [p.name for p in parameters]
 
     def rows() -> Iterator[dict[str, Any]]:
         read = 0
         for columns in batches:
-            batch = Batch.of(names, columns, len(columns[0]))
+            batch = DistinctRows.of(names, columns, len(columns[0]))
             waiting.append(batch)
             if guard is not None:
                 guard.admit(batch.rows)

@@ -22,7 +22,7 @@ from tl_data.cli import doctor
 from tl_data.connection import connect
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS
-from tl_data.local.errors import APIProblem
+from tl_data.local.errors import EngineError
 from tl_data.local.models import Endpoint, Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.frames import pick
@@ -74,8 +74,8 @@ def analyze(
     return asyncio.run(ask())
 
 
-def refused(language: LanguageServer, writer_input: WriterInput, **more: Any) -> APIProblem:
-    with pytest.raises(APIProblem) as caught:
+def refused(language: LanguageServer, writer_input: WriterInput, **more: Any) -> EngineError:
+    with pytest.raises(EngineError) as caught:
         analyze(language, writer_input, **more)
     return caught.value
 
@@ -157,7 +157,7 @@ def test_chapters_highlights_and_gist(language: LanguageServer, writer_input: Wr
             assert gist["title"].startswith("4 frames")
             assert gist["topics"] == [span.text for span in SALES.speech]
             language.ways = ["too long", "too long"]
-            with pytest.raises(APIProblem, match="lasts from 0 to 1e\\+06 s"):
+            with pytest.raises(EngineError, match="lasts from 0 to 1e\\+06 s"):
                 await writer.chapters(writer_input, None, GenerationOptions())
 
     asyncio.run(ask())

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tl_data.export.editing.moments import COLORS, OPTIONS, Moment, Timeline, timeline_of
-from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES, Folder
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES, Folder
 from tl_data.export.sink import Refused, Sink
 
 MAX_EVENTS = 999  # event numbers have three digits
@@ -86,8 +86,8 @@ EDL = Sink(
     "timelines",
     _Cuts,
     "a folder of EDLs",
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
 )
 MARKERS = Sink(
@@ -95,7 +95,7 @@ MARKERS = Sink(
     "timelines",
     _Markers,
     "a folder of EDLs with markers for DaVinci Resolve",
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
 )

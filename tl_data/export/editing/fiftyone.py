@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
 from tl_data.export.editing.moments import OPTIONS, Timeline, timeline_of
-from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, import_client
 
 EXTRA = "fiftyone"
 #: Table -> label of its moments. None: the label is the title of the moment.
-LABELS = dict.fromkeys(TAKES) | {"clips": "clip"}
+LABELS = dict.fromkeys(TIMELINE_TABLES) | {"clips": "clip"}
 
 
 class FiftyOne(BaseStore):
@@ -28,7 +28,7 @@ class FiftyOne(BaseStore):
     def __init__(self, target: Target) -> None:
         self._fo, errors = import_client(EXTRA, "fiftyone", "pymongo.errors")
         self.errors = (errors.PyMongoError, self._fo.core.config.FiftyOneConfigError, ValueError, OSError)
-        self._name, self._address, self._options = target.place, target.name, target.options
+        self._name, self._address, self._options = target.location, target.name, target.options
         self._dataset: Any = None
         self._tables: list[str] = []
 
@@ -115,7 +115,7 @@ SINK = Sink(
     FiftyOne,
     "the name of a dataset",
     extra=EXTRA,
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options={**OPTIONS, "media": "folder where FiftyOne finds the files of the videos"},
 )

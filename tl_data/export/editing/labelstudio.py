@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
-from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES
 from tl_data.export.sink import Refused, Sink, Target
 from tl_data.export.text.jsonl import WholeFile
 from tl_data.lake.row_ids import NAMESPACE
@@ -76,8 +76,8 @@ SINK = Sink(
     "timelines",
     _Tasks,
     "a .json file of tasks",
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
-    whole=True,
+    single_file=True,
 )

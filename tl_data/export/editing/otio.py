@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
-from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES, Folder
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES, Folder
 from tl_data.export.sink import Refused, Sink, Target, import_client
 
 EXTRA = "export-editing"
@@ -57,7 +57,7 @@ SINK = Sink(
     _OTIO,
     "a folder of OpenTimelineIO files",
     extra=EXTRA,
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
 )

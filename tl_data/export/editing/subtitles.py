@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from tl_data.export.editing.timelines import TAKES, Folder
+from tl_data.export.editing.timelines import TIMELINE_TABLES, Folder
 from tl_data.export.sink import Refused, Sink
 
 LINE_LETTERS = 42  # the most letters of a line; the usual limit of broadcasters
@@ -154,8 +154,18 @@ def _short_time(seconds: int) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _sink(name: str, store: type[Folder], doc: str, tables: tuple[str, ...], options: dict[str, str]) -> Sink:
-    return Sink(name, "timelines", store, doc, tables=tables, takes=TAKES, options=options)
+def _sink(
+    name: str, store: type[Folder], location_format: str, tables: tuple[str, ...], options: dict[str, str]
+) -> Sink:
+    return Sink(
+        name,
+        "timelines",
+        store,
+        location_format,
+        default_tables=tables,
+        allowed_tables=TIMELINE_TABLES,
+        options=options,
+    )
 
 
 WEBVTT = _sink("webvtt", _WebVTT, "a folder of .vtt files", ("clips",), _LANGUAGE)

@@ -50,7 +50,7 @@ EVENTS = {
     "annotations": (ANNOTATIONS, "label", "kind"),
     "alerts": (ALERTS, "question", "transcription"),
 }
-TAKES = tuple(EVENTS)  # the tables whose rows become moments
+TIMELINE_TABLES = tuple(EVENTS)  # the tables whose rows become moments
 DEFAULT_TABLES = ("chapters", "alerts")
 #: `annotations.kind` -> the text of the event.
 KINDS = {"text": "on-screen text"}

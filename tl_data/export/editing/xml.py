@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
-from tl_data.export.editing.timelines import DEFAULT_TABLES, TAKES, Folder
+from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES, Folder
 from tl_data.export.sink import Refused, Sink
 
 
@@ -130,8 +130,8 @@ FCPXML = Sink(
     "timelines",
     _FCPXML,
     "a folder of FCPXML files",
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
 )
 PREMIERE = Sink(
@@ -139,7 +139,7 @@ PREMIERE = Sink(
     "timelines",
     _Premiere,
     "a folder of XML files that Premiere imports",
-    tables=DEFAULT_TABLES,
-    takes=TAKES,
+    default_tables=DEFAULT_TABLES,
+    allowed_tables=TIMELINE_TABLES,
     options=OPTIONS,
 )

@@ -70,4 +70,4 @@ def json_line(row: dict[str, Any]) -> bytes:
     return orjson.dumps(values, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
-SINK = Sink("jsonl", "tables", WholeFile, "a .jsonl file", one_table=True, whole=True)
+SINK = Sink("jsonl", "tables", WholeFile, "a .jsonl file", single_table=True, single_file=True)

@@ -123,7 +123,7 @@ SINK = Sink(
     "USER:PASSWORD@HOST:55555",
     extra=EXTRA,
     options={**COLLECTION, "tls": "false: without TLS"},
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"_.*|tl_id"),
-    batch=100,
+    batch_rows=100,
 )

@@ -81,6 +81,6 @@ SINK = Sink(
     "HOST:8000, or a folder",
     extra=EXTRA,
     options={**COLLECTION, "tls": "true: HTTPS"},
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"chroma:.*"),
 )

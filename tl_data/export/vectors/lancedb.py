@@ -33,14 +33,14 @@ class LanceDB(BaseStore):
             return False
         if create and shape.dimension is not None:
             vector = pa.field("vector", pa.list_(pa.float32(), shape.dimension))
-            schema = pa.schema([pa.field("id", pa.string(), nullable=False), vector, *shape.fields])
+            schema = pa.schema([pa.field("id", pa.string(), nullable=False), vector, *shape.schema])
             self._table = self._db.create_table(self._name, schema=schema)
         return True
 
     def _check(self, shape: Shape) -> None:
         assert self._table is not None
         schema: pa.Schema = self._table.schema
-        for name, type_ in {"id": pa.string(), **{f.name: f.type for f in shape.fields}}.items():
+        for name, type_ in {"id": pa.string(), **{f.name: f.type for f in shape.schema}}.items():
             actual = type_name(schema.field(name).type) if name in schema.names else "missing"
             check_same(f"column {name}", actual, type_name(type_), self._address)
         vector = schema.field("vector").type if "vector" in schema.names else pa.null()
@@ -87,7 +87,7 @@ SINK = Sink(
     "a folder",
     extra=EXTRA,
     options=COLLECTION,
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"_distance|_score|_relevance_score|_rowid|_rowaddr"),
-    batch=10_000,
+    batch_rows=10_000,
 )

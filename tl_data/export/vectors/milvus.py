@@ -34,7 +34,7 @@ class Milvus(BaseStore):
     def ensure(self, shape: Shape, *, create: bool) -> bool:
         """Check columns, dimension and metric, or create the collection with an index."""
         metric = metric_name(("COSINE", "IP", "L2"), shape.metric)
-        types = {f.name: self._type(f.type) for f in shape.fields}
+        types = {f.name: self._type(f.type) for f in shape.schema}
         if self._client.has_collection(self._name):
             columns = {f["name"]: f for f in self._client.describe_collection(self._name)["fields"]}
             for name, type_ in types.items():
@@ -102,6 +102,6 @@ SINK = Sink(
     "HOST:19530, or a file ending in .db",
     extra=EXTRA,
     options={**COLLECTION, "tls": "true: TLS"},
-    tables=("vectors",),
+    default_tables=("vectors",),
     valid_name=NAME,
 )

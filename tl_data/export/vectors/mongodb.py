@@ -101,6 +101,6 @@ SINK = Sink(
         **dict.fromkeys(OPTIONS, "as in a MongoDB connection string"),
         "srv": "true: mongodb+srv",
     },
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"_id|\$.*"),
 )

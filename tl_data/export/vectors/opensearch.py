@@ -63,7 +63,7 @@ class _Index(BaseStore):
 
     def _fields(self, shape: Shape) -> dict[str, dict[str, Any]]:
         fields: dict[str, dict[str, Any]] = {}
-        for field in shape.fields:
+        for field in shape.schema:
             if field.name in WORDS:
                 fields[field.name] = {"type": "text"}
             else:
@@ -167,7 +167,7 @@ OPENSEARCH = Sink(
     "USER:PASSWORD@HOST:9200",
     extra="opensearch",
     options=OPTIONS,
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=RESERVED,
 )
 ELASTICSEARCH = Sink(
@@ -177,6 +177,6 @@ ELASTICSEARCH = Sink(
     "USER:PASSWORD@HOST:9200",
     extra="elasticsearch",
     options=OPTIONS,
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=RESERVED,
 )

@@ -50,7 +50,7 @@ class Oracle(BaseStore):
             )
             columns = {name: (type_, info) for name, type_, info in cursor.fetchall()}
             if columns:
-                for name in ("id", *shape.fields.names):
+                for name in ("id", *shape.schema.names):
                     if name not in columns:
                         text = f"{self._target}: the column {name} is missing in the table {self._table}"
                         raise SchemaMismatch(
@@ -93,7 +93,7 @@ class Oracle(BaseStore):
         assert self._shape is not None
         clob = self._library.DB_TYPE_CLOB
         payload_types = [
-            clob if TYPES.get(type_name(f.type), "CLOB") == "CLOB" else None for f in self._shape.fields
+            clob if TYPES.get(type_name(f.type), "CLOB") == "CLOB" else None for f in self._shape.schema
         ]
         return [36, self._library.DB_TYPE_VECTOR, *payload_types]
 
@@ -119,7 +119,7 @@ def create_table(name: str, shape: Shape) -> str:
     """The statement that creates the table."""
     columns = [f"{_quoted('id')} VARCHAR2(36) PRIMARY KEY"]
     columns.append(f"{_quoted('vector')} VECTOR({shape.dimension}, FLOAT32) NOT NULL")
-    columns += [f"{_quoted(f.name)} {TYPES.get(type_name(f.type), 'CLOB')}" for f in shape.fields]
+    columns += [f"{_quoted(f.name)} {TYPES.get(type_name(f.type), 'CLOB')}" for f in shape.schema]
     return f"CREATE TABLE {_quoted(name)} ({', '.join(columns)})"
 
 
@@ -137,7 +137,7 @@ def create_index(name: str, shape: Shape) -> str:
 
 def merge(name: str, shape: Shape) -> str:
     """The statement that inserts a row, or replaces the row with the same id."""
-    names = [_quoted(n) for n in ("id", "vector", *shape.fields.names)]
+    names = [_quoted(n) for n in ("id", "vector", *shape.schema.names)]
     source = ", ".join(f":c{i} AS {column}" for i, column in enumerate(names, 1))
     sets = ", ".join(f"t.{column} = s.{column}" for column in names[1:])
     return (
@@ -154,6 +154,6 @@ SINK = Sink(
     "USER:PASSWORD@HOST:1521/SERVICE",
     extra=EXTRA,
     options={"collection": "name of the table; default: tl_vectors"},
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"(?i)rowid|rownum"),
 )

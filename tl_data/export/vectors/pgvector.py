@@ -62,7 +62,7 @@ class PgVector(BaseStore):
         self._statement = self._insert_statement(shape)
         columns = self._columns()
         if columns:
-            for field in shape.fields:
+            for field in shape.schema:
                 actual = columns.get(field.name, "missing")
                 check_same(f"column {field.name}", actual, TYPES[type_name(field.type)], self._address)
             if shape.dimension is not None:
@@ -86,7 +86,7 @@ class PgVector(BaseStore):
             sql.SQL(f"vector vector({shape.dimension}) NOT NULL"),
             *(
                 sql.SQL("{} {}").format(sql.Identifier(f.name), sql.SQL(TYPES[type_name(f.type)]))
-                for f in shape.fields
+                for f in shape.schema
             ),
         ]
         create = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})")
@@ -115,7 +115,7 @@ class PgVector(BaseStore):
 
     def _insert_statement(self, shape: Shape) -> Any:
         sql = self._sql
-        names = ["id", "vector", *shape.fields.names]
+        names = ["id", "vector", *shape.schema.names]
         return sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}").format(
             self._table,
             sql.SQL(", ").join(map(sql.Identifier, names)),
@@ -170,7 +170,7 @@ SINK = Sink(
         "schema": "schema of the table; default: public",
         "socket": "folder of the server's Unix socket",
     },
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"(?i)ctid|xmin|xmax|cmin|cmax|tableoid"),
-    batch=1000,
+    batch_rows=1000,
 )

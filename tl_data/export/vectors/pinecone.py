@@ -31,9 +31,9 @@ class Pinecone(BaseStore):
         key = target.password or os.environ.get("PINECONE_API_KEY")
         if not key:
             raise SettingsError("PINECONE_API_KEY is not set")
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,44}", target.place.rpartition("@")[2]):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,44}", target.location.rpartition("@")[2]):
             raise SettingsError(
-                f"index {target.place!r}: Pinecone allows at most 45 lowercase letters, digits and dashes"
+                f"index {target.location!r}: Pinecone allows at most 45 lowercase letters, digits and dashes"
             )
         self._host = target.options.get("host")
         self._client = self._library.Pinecone(api_key=key, host=self._host)
@@ -91,7 +91,7 @@ SINK = Sink(
     "the name of the index",
     extra=EXTRA,
     options=OPTIONS,
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"\$.*|"),
-    batch=100,
+    batch_rows=100,
 )

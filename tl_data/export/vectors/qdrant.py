@@ -72,5 +72,5 @@ SINK = Sink(
     "HOST:6333, or a folder",
     extra=EXTRA,
     options={**COLLECTION, "tls": "true: HTTPS"},
-    tables=("vectors",),
+    default_tables=("vectors",),
 )

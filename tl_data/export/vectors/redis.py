@@ -65,7 +65,7 @@ class Redis(BaseStore):
         command = [self._name, "ON", "HASH", "PREFIX", "1", f"{self._name}:", "SCHEMA"]
         command += ["vector", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32", "DIM", str(shape.dimension)]
         command += ["DISTANCE_METRIC", metric]
-        for field in shape.fields:
+        for field in shape.schema:
             if field.name in WORDS:
                 command += [field.name, "TEXT"]
             elif type_name(field.type) in ("number", "count"):
@@ -125,6 +125,6 @@ SINK = Sink(
     "USER:PASSWORD@HOST:6379",
     extra=EXTRA,
     options={"collection": "name of the index; default: tl_vectors", "tls": "true: TLS"},
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"__.*"),
 )

@@ -107,7 +107,7 @@ def schema_text(name: str, shape: Shape) -> str:
     metric = metric_name(("angular", "dotproduct", "euclidean"), shape.metric)
     tensor = f"tensor<float>(x[{shape.dimension}])"
     fields = ["field id type string {\n      indexing: summary | attribute\n    }"]
-    for field in shape.fields:
+    for field in shape.schema:
         type_ = TYPES.get(type_name(field.type), "string")
         body = "index | summary\n      index: enable-bm25" if field.name in WORDS else "attribute | summary"
         fields.append(f"field {field.name} type {type_} {{\n      indexing: {body}\n    }}")
@@ -115,7 +115,7 @@ def schema_text(name: str, shape: Shape) -> str:
         f"field vector type {tensor} {{\n      indexing: attribute | index\n"
         f"      attribute {{\n        distance-metric: {metric}\n      }}\n    }}"
     )
-    words = [n for n in WORDS if n in shape.fields.names]
+    words = [n for n in WORDS if n in shape.schema.names]
     bm25 = " + ".join(f"bm25({n})" for n in words)
     parts = ["document " + name + " {\n    " + "\n    ".join(fields) + "\n  }"]
     if words:
@@ -140,6 +140,6 @@ SINK = Sink(
         "schema_folder": "folder where NAME.sd is written",
         "tls": "true: HTTPS",
     },
-    tables=("vectors",),
+    default_tables=("vectors",),
     valid_name=NAME,
 )

@@ -51,7 +51,7 @@ class Weaviate(BaseStore):
             collection = self._client.collections.get(self._name)
             config = collection.config.get()
             properties = {p.name: p.data_type.name for p in config.properties}
-            for field in shape.fields:
+            for field in shape.schema:
                 expected = TYPES.get(type_name(field.type), "TEXT")
                 check_same(
                     f"property {field.name}", properties.get(field.name, "missing"), expected, self._address
@@ -74,7 +74,7 @@ class Weaviate(BaseStore):
         index = configure.VectorIndex.hnsw(distance_metric=distance)
         properties = [
             self._config.Property(name=f.name, data_type=getattr(kinds, TYPES.get(type_name(f.type), "TEXT")))
-            for f in shape.fields
+            for f in shape.schema
         ]
         config = configure.Vectors.self_provided(vector_index_config=index)
         self._client.collections.create(self._name, properties=properties, vector_config=config)
@@ -121,7 +121,7 @@ SINK = Sink(
         "grpc_port": "gRPC port; default: 50051",
         "tls": "true: HTTPS",
     },
-    tables=("vectors",),
+    default_tables=("vectors",),
     reserved=re.compile(r"id|_id|_additional|vector"),
     valid_name=re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,230}"),
 )

@@ -57,7 +57,7 @@ class Dialect:
     def columns(self, shape: Shape) -> list[tuple[str, str]]:
         """Quoted name and type of each column."""
         text = self.types["text"]
-        columns = [(self.quoted(f.name), self.type(f.type, shape)) for f in shape.fields]
+        columns = [(self.quoted(f.name), self.type(f.type, shape)) for f in shape.schema]
         return [(self.quoted("id"), text), *columns]
 
     def create(self, table: str, shape: Shape) -> str:

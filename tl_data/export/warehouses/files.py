@@ -141,7 +141,7 @@ def _sink(dialect: Dialect) -> Sink:
         lambda target: Files(target, dialect),
         "a folder for Parquet files and scripts",
         options=OPTIONS,
-        batch=FILE_ROWS,
+        batch_rows=FILE_ROWS,
     )
 
 

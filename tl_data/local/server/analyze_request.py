@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from tl_data.local import models
 from tl_data.local.errors import (
-    APIProblem,
-    MediaProblem,
+    EngineError,
+    MediaError,
     invalid,
     not_provided,
     one_of,
@@ -73,7 +73,7 @@ class AnalyzeRequest:
         """Validate the video source. An asset that is an indexed video is replaced by its `video_id`.
 
         Raises:
-            APIProblem: the source is missing, or the profile does not support its kind.
+            EngineError: the source is missing, or the profile does not support its kind.
         """
         body, profile = self._body, self._engine.profile
         _check_source(profile, body)
@@ -266,7 +266,7 @@ class AnalyzeRequest:
         """Start and end of the requested window of the video, in seconds.
 
         Raises:
-            APIProblem: the window ends before it begins, or is too short or too long for the model.
+            EngineError: the window ends before it begins, or is too short or too long for the model.
         """
         start, end = self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6)
         if end is not None:
@@ -297,14 +297,14 @@ class AnalyzeRequest:
         if (row := self.asset()) and row["duration"] is not None:
             try:
                 self.check_length(row["duration"])
-            except MediaProblem as problem:
-                raise APIProblem(400, problem.code, problem.message) from None
+            except MediaError as error:
+                raise EngineError(400, error.code, error.message) from None
 
     def asset(self) -> Row | None:
         """The asset of the request; None if it has another source.
 
         Raises:
-            APIProblem: the asset is unknown or not ready.
+            EngineError: the asset is unknown or not ready.
         """
         source = self._body.get("given") or {}
         if source.get("type") != "asset_id":
@@ -315,8 +315,8 @@ class AnalyzeRequest:
         """Validate the length of the video and of the window against the limits of the model.
 
         Raises:
-            MediaProblem: the whole video is too short or too long.
-            APIProblem: the window is not within the video, or too short or too long.
+            MediaError: the whole video is too short or too long.
+            EngineError: the window is not within the video, or too short or too long.
         """
         start, end = self.window_bounds()
         limits = self.limits
@@ -337,7 +337,7 @@ class AnalyzeRequest:
         """The evidence of the video, or of the part between `start_time` and `end_time`.
 
         Raises:
-            APIProblem: the id is malformed or unknown, the video is not ready or has a wrong length, or its
+            EngineError: the id is malformed or unknown, the video is not ready or has a wrong length, or its
                 index does not support analysis.
         """
         start, end = self.window_bounds()
@@ -357,8 +357,8 @@ class AnalyzeRequest:
         seconds = full_evidence.probe.duration_sec
         try:
             self.check_length(round(seconds, 3))
-        except MediaProblem as problem:
-            raise APIProblem(400, problem.code, problem.message) from None
+        except MediaError as error:
+            raise EngineError(400, error.code, error.message) from None
         stop = seconds if end is None else min(end, seconds)
         evidence = within_window(full_evidence, start, end)
         if start is not None or end is not None:
@@ -377,8 +377,8 @@ class AnalyzeRequest:
             check_picture(probe, self._engine.profile)
             try:
                 self.check_length(round(probe.duration_sec, 3))
-            except APIProblem as problem:
-                raise MediaProblem(problem.code, problem.message) from None
+            except EngineError as error:
+                raise MediaError(error.code, error.message) from None
 
         return check
 
@@ -390,7 +390,7 @@ class AnalyzeRequest:
             tasks = store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
             if tasks and tasks[0]["status"] not in ("ready", "failed"):
                 text = f"Video {video_id} is not ready yet: its task is in the status {tasks[0]['status']}."
-                raise APIProblem(400, "video_not_ready", text)
+                raise EngineError(400, "video_not_ready", text)
             raise unknown_resource(video_id, "assets" if as_asset else "videos")
         index = store.get("indexes", row["index_id"])
         if index is None or not (as_asset or models.has_text_model(index["models"])):
@@ -404,7 +404,7 @@ class AnalyzeRequest:
         """Write the text, or the segments as JSON text.
 
         Raises:
-            APIProblem: the request is invalid, its video cannot be used, or segments exceed `max_tokens`.
+            EngineError: the request is invalid, its video cannot be used, or segments exceed `max_tokens`.
         """
         if self.by_segments:
             definitions, options = self.definitions(), self.generation_options()
@@ -414,7 +414,7 @@ class AnalyzeRequest:
             )
             if exceeds_limit:
                 text = "The segments need more tokens than max_tokens allows."
-                raise APIProblem(400, "token_limit_exceeded", text)
+                raise EngineError(400, "token_limit_exceeded", text)
             return generated
         prompt, schema, options = await self.full_prompt(), self.schema(), self.generation_options()
         plain = schema_dialect.plain_schema(schema) if schema else None
@@ -430,7 +430,7 @@ def _check_source(profile: Profile, body: dict[str, Any]) -> None:
     if "video_id" in body and not profile.video_id:
         name = body.get("model_name") or profile.analyze_models[0]
         instead = "use video object (url, asset_id, or base64_string) instead"
-        raise APIProblem(400, "parameter_invalid", f"video_id is not supported for {name}, {instead}")
+        raise EngineError(400, "parameter_invalid", f"video_id is not supported for {name}, {instead}")
     if "video" in body and not profile.video_object:
         raise unknown_parameter("video")
 

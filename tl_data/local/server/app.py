@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Scope
 
 from tl_data.local.config import API_VERSION, PREFIX, Config
-from tl_data.local.errors import APIProblem
+from tl_data.local.errors import EngineError
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.context import Engine, SignedUrls, engine_of
@@ -75,7 +75,7 @@ def make_app(config: Config) -> Starlette:
     """Create the app of one engine. Its task queue starts together with the server.
 
     Raises:
-        APIProblem: the fault file or the plan is invalid.
+        EngineError: the fault file or the plan is invalid.
         OSError, sqlite3.Error: the folder of the engine cannot be used.
     """
     config.home.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def make_app(config: Config) -> Starlette:
             *playground_routes(),
         ],
         exception_handlers={
-            APIProblem: _problem,
+            EngineError: _problem,
             HTTPException: _http_error,
             ClientDisconnect: _client_disconnected,
             ModelFailed: _model_failed,
@@ -134,7 +134,7 @@ def make_app(config: Config) -> Starlette:
 
 
 async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, APIProblem)
+    assert isinstance(error, EngineError)
     path, profile = request.url.path.removeprefix(PREFIX), engine_of(request).profile
     nested = profile.nested_errors and (
         path.startswith(NESTED_ERROR_PATHS) or (path, error.status) == ("/embed-v2", 413)

@@ -112,9 +112,9 @@ class LimitedConnection(H11Protocol):
 
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     """An ASGI app that refuses every request of a connection beyond the limit, and closes the connection."""
-    problem = too_many_connections()
-    headers = problem.headers | {"Connection": "close"}
-    await JSONResponse(problem.body, problem.status, headers)(scope, receive, send)
+    error = too_many_connections()
+    headers = error.headers | {"Connection": "close"}
+    await JSONResponse(error.body, error.status, headers)(scope, receive, send)
 
 
 def _transport(scope: Scope) -> asyncio.Transport | None:

@@ -150,7 +150,7 @@ class Engine:
         """Return an existing index. `name` is the parameter for error messages.
 
         Raises:
-            APIProblem: the id is malformed (400) or unknown (404).
+            EngineError: the id is malformed (400) or unknown (404).
         """
         row = self.store.get("indexes", check_id(name, index_id))
         if row is None:
@@ -164,7 +164,7 @@ class Engine:
         to an index is also an asset, with the same id.
 
         Raises:
-            APIProblem: the id is malformed (400).
+            EngineError: the id is malformed (400).
         """
         row = self.store.get("assets", check_id(name, asset_id))
         if row is None:
@@ -191,7 +191,7 @@ class Engine:
         """Return an asset that is `ready`.
 
         Raises:
-            APIProblem: the id is malformed (400) or unknown (404), or the asset is not ready (400).
+            EngineError: the id is malformed (400) or unknown (404), or the asset is not ready (400).
         """
         row = self.asset(asset_id)
         if row is None:
@@ -204,7 +204,7 @@ class Engine:
         """Return a video of an index. While its task runs, the row has the fields of the task.
 
         Raises:
-            APIProblem: an id is malformed (400) or unknown (404).
+            EngineError: an id is malformed (400) or unknown (404).
         """
         self.index(index_id)
         row = self.store.get("videos", check_id("video_id", video_id))
@@ -258,7 +258,7 @@ def check_id(name: str, value: str) -> str:
     """Validate the format of an id, and return it.
 
     Raises:
-        APIProblem: the id is malformed (400).
+        EngineError: the id is malformed (400).
     """
     if not ID.fullmatch(value):
         raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
@@ -274,7 +274,7 @@ def find_row(request: Request, table: str, parameter: str) -> Row:
     """Return the row whose id is in the path parameter `parameter`.
 
     Raises:
-        APIProblem: the id is malformed (400) or unknown (404).
+        EngineError: the id is malformed (400) or unknown (404).
     """
     row_id = check_id(parameter, request.path_params[parameter])
     row = engine_of(request).store.get(table, row_id)

@@ -58,7 +58,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tl_data.local.errors import APIProblem, invalid, one_of
+from tl_data.local.errors import EngineError, invalid, one_of
 
 KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
@@ -139,7 +139,7 @@ class Faults:
         """Replace all rules by `{"seed": ..., "fault": [{...}]}` (or the same with `faults`).
 
         Raises:
-            APIProblem: a member or kind is unknown, or a value has the wrong type.
+            EngineError: a member or kind is unknown, or a value has the wrong type.
         """
         if not isinstance(body, dict) or body.keys() - MEMBERS:
             raise invalid("faults", "It must be an object with seed and fault, and nothing else.", body)
@@ -191,7 +191,9 @@ def _load(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         return json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise APIProblem(400, "parameter_invalid", f"The fault file {file} cannot be read: {error}") from None
+        raise EngineError(
+            400, "parameter_invalid", f"The fault file {file} cannot be read: {error}"
+        ) from None
 
 
 def _read(rule: dict[str, Any]) -> Fault:

@@ -24,8 +24,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from tl_data.local.errors import (
-    LONGEST,
-    APIProblem,
+    MAX_VALUE_CHARS,
+    EngineError,
     format_bytes,
     format_value,
     invalid,
@@ -118,7 +118,7 @@ class Reader:
     def _begin_part(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise APIProblem(400, "parameter_invalid", f"The request has more than {MAX_PARTS} parts.")
+            raise EngineError(400, "parameter_invalid", f"The request has more than {MAX_PARTS} parts.")
         self._header, self._headers = [b"", b""], {}
 
     def _extend_header(self, which: int, data: bytes) -> None:
@@ -155,7 +155,7 @@ class Reader:
         self._upload.size += size
         if self._upload.size > self._max_file:
             limit = format_bytes(self._max_file)
-            raise APIProblem(
+            raise EngineError(
                 400,
                 "video_filesize_too_large",
                 f"The video is too large. Please use a video with a size less than {limit}. "
@@ -217,7 +217,7 @@ class Form:
         """The value of a required field.
 
         Raises:
-            APIProblem: parameter_not_provided. The field is absent or blank.
+            EngineError: parameter_not_provided. The field is absent or blank.
         """
         value = self.text(name)
         if value is None or not value.strip():
@@ -262,7 +262,7 @@ def parse_number(name: str, value: str, low: float, high: float) -> float:
     """Parse a number from `low` to `high`. `name` is the parameter for error messages.
 
     Raises:
-        APIProblem: the text is not a number, or the number is out of range.
+        EngineError: the text is not a number, or the number is out of range.
     """
     try:
         number = float(value)
@@ -295,13 +295,13 @@ def decode_json(name: str, text: str | bytes) -> Any:
     """Decode JSON. NaN and unpaired surrogates are rejected, because they cannot be stored.
 
     Raises:
-        APIProblem: parameter_invalid for the parameter `name`.
+        EngineError: parameter_invalid for the parameter `name`.
     """
     try:
         value = json.loads(text, parse_constant=_reject_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        excerpt = text if isinstance(text, str) else text[:LONGEST].decode("utf-8", "replace")
+        excerpt = text if isinstance(text, str) else text[:MAX_VALUE_CHARS].decode("utf-8", "replace")
         raise invalid(name, f"It is not valid JSON: {str(error)[:120]}.", excerpt) from None
     return value
 
@@ -314,14 +314,14 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     """Read the JSON object of a request, without its null members.
 
     Raises:
-        APIProblem: the body has another content type, is too long, or is not a JSON object.
+        EngineError: the body has another content type, is too long, or is not a JSON object.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind and not kind.endswith("json"):
         raise _content_type_error("application/json", kind)
     raw = await _read_body(request, limit)
     if not raw.strip():
-        raise APIProblem(400, "parameter_invalid", "The request needs a JSON object as its body.")
+        raise EngineError(400, "parameter_invalid", "The request needs a JSON object as its body.")
     if not kind:  # browsers send a body without a type to other origins without a preflight request
         raise _content_type_error("application/json", kind)
     if len(raw) > LARGE_JSON:  # other requests continue meanwhile
@@ -330,7 +330,7 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
         body = decode_json("request body", raw)
     if not isinstance(body, dict):
         text = f"The request body must be a JSON object. You sent {format_value(body)}."
-        raise APIProblem(400, "parameter_invalid", text)
+        raise EngineError(400, "parameter_invalid", text)
     return {name: value for name, value in body.items() if value is not None}
 
 
@@ -347,7 +347,7 @@ async def read_form(
     """Parse a multipart body, or with `json_too` also a JSON object. `files` names the fields that are files.
 
     Raises:
-        APIProblem: content_type_invalid, or the body is malformed or too large.
+        EngineError: content_type_invalid, or the body is malformed or too large.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind == b"application/json" and json_too:
@@ -363,15 +363,15 @@ async def read_form(
                 parser.write(chunk)
             parser.finalize()
         except FormParserError as error:
-            raise APIProblem(400, "parameter_invalid", f"The request body is broken: {error}") from None
+            raise EngineError(400, "parameter_invalid", f"The request body is broken: {error}") from None
         yield Form(*reader.read())
     finally:
         reader.clean()
 
 
-def _content_type_error(expected: str, actual: str) -> APIProblem:
+def _content_type_error(expected: str, actual: str) -> EngineError:
     text = f"The content type '{actual[:80]}' is not supported. Please use '{expected}'."
-    return APIProblem(400, "content_type_invalid", text)
+    return EngineError(400, "content_type_invalid", text)
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
@@ -381,7 +381,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise APIProblem(400, "parameter_invalid", f"The request body is larger than {limit} bytes.")
+            raise EngineError(400, "parameter_invalid", f"The request body is larger than {limit} bytes.")
         parts.append(chunk)
     return b"".join(parts)
 

@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any
 
-from tl_data.local.errors import APIProblem, filter_invalid, invalid
+from tl_data.local.errors import EngineError, filter_invalid, invalid
 from tl_data.local.server.forms import decode_json
 from tl_data.local.storage.database import ID, Where
 
@@ -33,7 +33,7 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
     """Validate user metadata, and return it. Null values are kept: they delete a key.
 
     Raises:
-        APIProblem: it is not an object, or it has a reserved key or a value of another type.
+        EngineError: it is not an object, or it has a reserved key or a value of another type.
     """
     if not isinstance(value, dict):
         raise invalid(name, "It must be a JSON object.", value)
@@ -111,12 +111,12 @@ def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
     """Parse a search filter into its conditions and video ids; the ids are None if it names none.
 
     Raises:
-        APIProblem: search_filter_invalid.
+        EngineError: search_filter_invalid.
     """
     try:
         search_filter = decode_json("filter", text)
-    except APIProblem as problem:
-        raise filter_invalid(problem.message) from None
+    except EngineError as error:
+        raise filter_invalid(error.message) from None
     if not isinstance(search_filter, dict):
         raise filter_invalid("It must be a JSON object.", search_filter)
     if len(search_filter) > MAX_KEYS:

@@ -24,14 +24,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local.config import API_VERSION, PREFIX
 from tl_data.local.errors import (
-    APIProblem,
+    EngineError,
     cross_origin,
-    deprecated_endpoint,
+    endpoint_not_implemented,
     is_full,
     key_invalid,
-    missing_endpoint,
-    not_supported,
+    removed_endpoint,
     storage_full,
+    unknown_endpoint,
 )
 from tl_data.local.profiles import Profile
 from tl_data.local.server import fault_injection
@@ -137,11 +137,9 @@ class ResponseMiddleware:
                 exc_info=not disk_full,
             )
             if not status:
-                problem = storage_full()
+                error = storage_full()
                 response = (
-                    JSONResponse(problem.body, problem.status, problem.headers)
-                    if disk_full
-                    else _INTERNAL_ERROR
+                    JSONResponse(error.body, error.status, error.headers) if disk_full else _INTERNAL_ERROR
                 )
                 await response(scope, receive, with_headers)
         finally:
@@ -166,8 +164,8 @@ class RequestCheck:
             self._check_key(scope)
             self._check_available(scope["method"], path.removeprefix(PREFIX))
             headers = self._engine.rates.admit(scope["method"], path.removeprefix(PREFIX))
-        except APIProblem as problem:
-            await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
+        except EngineError as error:
+            await JSONResponse(error.body, error.status, error.headers)(scope, receive, send)
             return
         if not headers:
             await self._app(scope, receive, send)
@@ -185,14 +183,14 @@ class RequestCheck:
         """Reject endpoints that the profile has removed or never had, and those that are not implemented."""
         profile = self._engine.profile
         if path in profile.gone:
-            raise deprecated_endpoint(path)
+            raise removed_endpoint(path)
         if any(_matches_prefix(path, pattern) for pattern in profile.missing):
-            raise missing_endpoint(method, path)
+            raise unknown_endpoint(method, path)
         if not profile.strict and (replacement := find_replacement_path(path)):
             text = f"The endpoint {method} {path} no longer exists. Use {replacement}: {LINK}"
-            raise APIProblem(404, "endpoint_not_exists", text)
+            raise EngineError(404, "endpoint_not_exists", text)
         if any(_matches_prefix(path.replace(":", "/"), pattern) for pattern in NOT_IMPLEMENTED):
-            raise not_supported(path)
+            raise endpoint_not_implemented(path)
 
     def _check_key(self, scope: Scope) -> None:
         key = self._engine.config.api_key
@@ -219,7 +217,7 @@ def check_sender(scope: Scope) -> None:
     to a trustworthy URL, loopback included. Other clients send neither.
 
     Raises:
-        APIProblem: 403, host_not_allowed.
+        EngineError: 403, host_not_allowed.
     """
     headers = dict[Any, bytes](scope["headers"])
     host = headers.get(b"host", b"")

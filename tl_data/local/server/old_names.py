@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from tl_data.local.errors import APIProblem
+from tl_data.local.errors import EngineError
 from tl_data.local.profiles import Profile
 
 LINK = "https://docs.twelvelabs.io/docs/migration-guide"
@@ -50,14 +50,14 @@ def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str,
         table: old name -> current name.
 
     Raises:
-        APIProblem: parameter_unknown. The message has the current name.
+        EngineError: parameter_unknown. The message has the current name.
     """
     if profile.strict:
         return
     for name in names:
         if name in table:
             text = f"The {name} parameter is unknown. Since v1.3 it is called {table[name]}: {LINK}"
-            raise APIProblem(400, "parameter_unknown", text)
+            raise EngineError(400, "parameter_unknown", text)
 
 
 def suggest_replacement(value: object, table: Mapping[str, str] = OPTIONS) -> str:

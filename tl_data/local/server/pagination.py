@@ -34,7 +34,7 @@ class Listing:
         """Read the page number, page size and sort order.
 
         Raises:
-            APIProblem: parameter_invalid.
+            EngineError: parameter_invalid.
         """
         sort_by = query.get("sort_by") or "created_at"
         if sort_by not in sorts:
@@ -71,7 +71,7 @@ class Listing:
         """Add a filter for any of several values, which are repeated or separated by commas.
 
         Raises:
-            APIProblem: a value is not allowed.
+            EngineError: a value is not allowed.
         """
         if values := split_values(query.getlist(name)):
             if any(value not in allowed for value in values):
@@ -113,7 +113,7 @@ def parse_time(name: str, value: str) -> str:
     """Convert an RFC 3339 time to the text format of the store, whose texts sort like times.
 
     Raises:
-        APIProblem: parameter_invalid.
+        EngineError: parameter_invalid.
     """
     try:
         # The `+` of an offset arrives as a space if it was not percent-encoded.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tl_data.local.errors import MediaProblem, invalid, not_provided
+from tl_data.local.errors import MediaError, invalid, not_provided
 from tl_data.local.media_validation import MAX_BYTES, check_image
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
 from tl_data.local.server.context import Engine
@@ -41,7 +41,7 @@ def read_references(parameter: str, value: Any, maximum: int, *, typed: bool = T
         typed: whether each picture must have `media_type: image`.
 
     Raises:
-        APIProblem: parameter_invalid.
+        EngineError: parameter_invalid.
     """
     if not isinstance(value, list) or len(value) > maximum:
         raise invalid(parameter, f"It must be an array of at most {maximum} pictures.", value)
@@ -70,7 +70,7 @@ def check_mentions(parameter: str, text: str, references: Sequence[Reference], *
     With `all_or_none`, a prompt that mentions only some of the pictures is also rejected.
 
     Raises:
-        APIProblem: parameter_invalid.
+        EngineError: parameter_invalid.
     """
     mentioned, known = set(MENTION.findall(text)), {reference.name for reference in references}
     if unknown := sorted(mentioned - known):
@@ -85,7 +85,7 @@ async def load_reference(engine: Engine, reference: Reference, parameter: str) -
     """Load the bytes of a picture.
 
     Raises:
-        APIProblem: the picture cannot be loaded, or is not an image.
+        EngineError: the picture cannot be loaded, or is not an image.
     """
     try:
         if reference.kind == "url":
@@ -96,8 +96,8 @@ async def load_reference(engine: Engine, reference: Reference, parameter: str) -
         else:
             data = base64.b64decode(reference.value, validate=True)
         check_image(data, 1, MAX_BYTES)
-    except MediaProblem as problem:
-        raise invalid(parameter, problem.message, reference.name) from None
+    except MediaError as error:
+        raise invalid(parameter, error.message, reference.name) from None
     except (binascii.Error, ValueError):
         raise invalid(parameter, "base64_string is not valid base64.", reference.name) from None
     return data
@@ -109,7 +109,7 @@ async def describe_mentions(
     """Replace each `<@name>` in a prompt by a description of its picture, in the words used for clips.
 
     Raises:
-        APIProblem: a picture cannot be loaded or read.
+        EngineError: a picture cannot be loaded or read.
     """
     from tl_data.local.perception.attributes import visual_words
 
@@ -127,7 +127,7 @@ async def build_image_evidence(engine: Engine, references: Sequence[Reference]) 
     """Convert pictures to evidence, as for a video that shows each picture for one second.
 
     Raises:
-        APIProblem: there is no picture, or one cannot be read.
+        EngineError: there is no picture, or one cannot be read.
     """
     if not references:
         raise not_provided("image")
@@ -148,7 +148,7 @@ async def load_image(engine: Engine, url: str) -> bytes:
     """Download an image.
 
     Raises:
-        MediaProblem: the URL is invalid, not allowed or unreachable, leads to a web page, or the file is too
+        MediaError: the URL is invalid, not allowed or unreachable, leads to a web page, or the file is too
             large.
     """
     target = engine.uploads / f"{new_id()}.image"

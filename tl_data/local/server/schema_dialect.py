@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tl_data.local.errors import APIProblem, invalid
+from tl_data.local.errors import EngineError, invalid
 
 Schema = dict[str, Any]
 TIMESTAMP_FORMATS = ("seconds", "hh:mm:ss", "hh:mm:ss.fff")
@@ -32,7 +32,7 @@ def check_dialect(schema: Schema) -> None:
     """Reject a valid JSON schema that the service does not support.
 
     Raises:
-        APIProblem: 422 for keywords that are not supported, 400 for a timestamp in the wrong place or
+        EngineError: 422 for keywords that are not supported, 400 for a timestamp in the wrong place or
             format.
     """
     _check(schema, "$")
@@ -43,10 +43,10 @@ def _check(schema: Any, path: str) -> None:
         return
     for name in UNSUPPORTED:
         if name in schema:
-            raise APIProblem(422, "unprocessable", f"{path}: the keyword {name} is not supported.")
+            raise EngineError(422, "unprocessable", f"{path}: the keyword {name} is not supported.")
     kind = schema.get("type")
     if kind != "integer" and (bound := next((name for name in BOUNDS if name in schema), None)):
-        raise APIProblem(422, "unprocessable", f"{path}: {bound} is only supported for integers.")
+        raise EngineError(422, "unprocessable", f"{path}: {bound} is only supported for integers.")
     if kind == "timestamp":
         if not TIMESTAMP_PATHS.fullmatch(path):
             text = (

@@ -64,7 +64,7 @@ def read_definitions(body: Json, limits: TextModel) -> Definitions:
     """Validate the `response_format` of an analysis by segments.
 
     Raises:
-        APIProblem: parameter_not_provided or parameter_invalid; the message names the wrong part.
+        EngineError: parameter_not_provided or parameter_invalid; the message names the wrong part.
     """
     response_format = body.get("response_format")
     if response_format is None:

@@ -27,7 +27,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, StorageFull, format_bytes, is_full, safe_file_name
+from tl_data.local.errors import MediaError, StorageFull, format_bytes, is_full, safe_file_name
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
@@ -121,32 +121,32 @@ def check_url(url: str, config: Config) -> str:
     """Validate a URL without opening a connection; returns it without surrounding white space.
 
     Raises:
-        MediaProblem: the text is not a URL, or its scheme or address is not allowed.
+        MediaError: the text is not a URL, or its scheme or address is not allowed.
     """
     url = url.strip()
     try:
         parts = urlsplit(url)
         is_port_valid = parts.port is None or parts.port > 0
     except ValueError:
-        raise MediaProblem("parameter_invalid", "It is not a URL.") from None
+        raise MediaError("parameter_invalid", "It is not a URL.") from None
     if parts.scheme == "file":
         if not config.allow_files and config.media is None:
-            raise MediaProblem(
+            raise MediaError(
                 "parameter_invalid",
                 "file:// URLs are not allowed: start the engine with --media or --allow-files.",
             )
         return url
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_port_valid:
-        raise MediaProblem("parameter_invalid", "It must be a URL that begins with http:// or https://.")
+        raise MediaError("parameter_invalid", "It must be a URL that begins with http:// or https://.")
     if len(url) > MAX_URL:
-        raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
+        raise MediaError("parameter_invalid", f"It is longer than {MAX_URL} characters.")
     try:
         # yarl parses the host as aiohttp does, which also accepts digits and dots of other scripts.
         host = ipaddress.ip_address(yarl.URL(url).host or "")
     except ValueError:
         return url
     if reason := refuse(str(host), config.allow_private):
-        raise MediaProblem("parameter_invalid", f"{host} is {reason}, which is not allowed.")
+        raise MediaError("parameter_invalid", f"{host} is {reason}, which is not allowed.")
     return url
 
 
@@ -159,7 +159,7 @@ async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: 
         what: `video`, `image`, `audio` or `file`, for messages and error codes.
 
     Raises:
-        MediaProblem: the URL is not allowed or unreachable, or the file is empty, too large, too slow or a
+        MediaError: the URL is not allowed or unreachable, or the file is empty, too large, too slow or a
             web page.
         StorageFull: the disk is full.
     """
@@ -173,13 +173,11 @@ async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: 
         os.replace(part, target)
         return Fetched(target, fetched.filename, fetched.size, fetched.sha256)
     except TimeoutError:
-        raise MediaProblem(
-            UNREACHABLE, f"The {what} URL did not deliver within {seconds:g} seconds."
-        ) from None
+        raise MediaError(UNREACHABLE, f"The {what} URL did not deliver within {seconds:g} seconds.") from None
     except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
         if is_full(error):
             raise StorageFull from error
-        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be reached: {reason_of(error)}.") from None
+        raise MediaError(UNREACHABLE, f"The {what} URL cannot be reached: {reason_of(error)}.") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -220,7 +218,7 @@ async def opened(
         what: as in `fetch`.
 
     Raises:
-        MediaProblem: a redirect is not allowed, or there are too many.
+        MediaError: a redirect is not allowed, or there are too many.
         aiohttp.ClientError, OSError: the URL cannot be reached; `reason_of` says why.
     """
     async with aiohttp.ClientSession(
@@ -237,20 +235,20 @@ async def opened(
                     return
             url = check_url(urljoin(url, location), config)
             if urlsplit(url).scheme == "file":
-                raise MediaProblem("parameter_invalid", f"The {what} URL redirects to a local file.")
-    raise MediaProblem(UNREACHABLE, f"The {what} URL redirects more than {MAX_REDIRECTS} times.")
+                raise MediaError("parameter_invalid", f"The {what} URL redirects to a local file.")
+    raise MediaError(UNREACHABLE, f"The {what} URL redirects more than {MAX_REDIRECTS} times.")
 
 
 async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int, what: str) -> Fetched:
     if answer.status != 200:
-        raise MediaProblem(UNREACHABLE, f"The {what} URL answers with HTTP status {answer.status}.")
+        raise MediaError(UNREACHABLE, f"The {what} URL answers with HTTP status {answer.status}.")
     kind = answer.content_type
     if kind in ("text/html", "application/xhtml+xml"):
-        raise MediaProblem(
+        raise MediaError(
             f"{what}_file_broken",
             f"The {what} URL leads to a web page ({kind}), not to the {what} file itself. Use a direct link.",
         )
-    too_large = MediaProblem(
+    too_large = MediaError(
         f"{what}_filesize_too_large",
         f"The {what} is too large. Please use one with a size less than {format_bytes(limit)}.",
     )
@@ -263,7 +261,7 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
             size += len(chunk)
             if (passed := time.monotonic() - begun) >= RATE_SEC:
                 if (size - before) / passed < MIN_RATE:
-                    raise MediaProblem(
+                    raise MediaError(
                         UNREACHABLE, f"The {what} URL delivers less than {MIN_RATE >> 10} KB a second."
                     )
                 begun, before = time.monotonic(), size
@@ -272,7 +270,7 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
             digest.update(chunk)
             file.write(chunk)
     if size == 0:
-        raise MediaProblem(f"{what}_file_broken", f"The {what} URL delivers an empty file.")
+        raise MediaError(f"{what}_file_broken", f"The {what} URL delivers an empty file.")
     return Fetched(part, safe_file_name(unquote(urlsplit(url).path)), size, digest.hexdigest())
 
 
@@ -280,12 +278,12 @@ def local_file(url: str, config: Config) -> Path:
     """The path of a file:// URL, with its symbolic links resolved.
 
     Raises:
-        MediaProblem: it is outside of the media folder.
+        MediaError: it is outside of the media folder.
     """
     path = Path(unquote(urlsplit(url).path)).resolve()
     root = config.media.resolve() if config.media else None
     if not config.allow_files and not (root and path.is_relative_to(root)):
-        raise MediaProblem("parameter_invalid", "file:// URLs outside of the media folder are not allowed.")
+        raise MediaError("parameter_invalid", "file:// URLs outside of the media folder are not allowed.")
     return path
 
 
@@ -294,14 +292,14 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
     try:
         size = path.stat().st_size
         if not path.is_file():
-            raise MediaProblem(UNREACHABLE, f"The {what} URL does not name a file.")
+            raise MediaError(UNREACHABLE, f"The {what} URL does not name a file.")
         if size > limit:
-            raise MediaProblem(
+            raise MediaError(
                 f"{what}_filesize_too_large",
                 f"The {what} is too large: {format_bytes(size)}, allowed {format_bytes(limit)}.",
             )
         if size == 0:
-            raise MediaProblem(f"{what}_file_broken", f"The {what} URL names an empty file.")
+            raise MediaError(f"{what}_file_broken", f"The {what} URL names an empty file.")
         part = target.with_name(f"{target.name}.part")
         shutil.copyfile(path, part)
         with part.open("rb") as file:
@@ -311,5 +309,5 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
         if is_full(error):
             target.with_name(f"{target.name}.part").unlink(missing_ok=True)
             raise StorageFull from error
-        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be read: {error.strerror}.") from None
+        raise MediaError(UNREACHABLE, f"The {what} URL cannot be read: {error.strerror}.") from None
     return Fetched(target, safe_file_name(path.name), size, digest)

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, is_full
+from tl_data.local.errors import MediaError, is_full
 from tl_data.local.media_validation import (
     check_duration,
     check_sound,
@@ -44,7 +44,7 @@ class HeldByFault(Exception):
 
 
 class TaskHandlers:
-    """The handlers. Each may raise `MediaProblem`, `HeldByFault` and `StorageFull`."""
+    """The handlers. Each may raise `MediaError`, `HeldByFault` and `StorageFull`."""
 
     def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config
@@ -62,14 +62,14 @@ class TaskHandlers:
         """Apply the outcome that a fault injects into a task in `state`, if there is one.
 
         Raises:
-            MediaProblem: the task fails in this state.
+            MediaError: the task fails in this state.
             HeldByFault: the task stays in this state.
         """
         outcome = row["fate"]
         if not outcome or outcome["kind"] == "warning" or outcome["state"] != state:
             return
         if outcome["kind"] == "failed":
-            raise MediaProblem(outcome["code"], outcome["message"])
+            raise MediaError(outcome["code"], outcome["message"])
         self._store.change(table, row["id"], stuck=1)
         raise HeldByFault
 
@@ -84,7 +84,7 @@ class TaskHandlers:
                 "height": probe.height, "fps": round(probe.fps, 3),
                 "kind": "video" if probe.width else "audio",
             }  # fmt: skip
-        except MediaProblem:
+        except MediaError:
             if not await asyncio.to_thread(is_image, folder / "source"):
                 raise
             facts = {"size": (folder / "source").stat().st_size, "duration": None, "kind": "image"}
@@ -111,7 +111,7 @@ class TaskHandlers:
         os.makedirs(folder, exist_ok=True)
         if not source.exists():
             if not row["url"]:
-                raise MediaProblem("video_file_broken", "The uploaded file is gone.")
+                raise MediaError("video_file_broken", "The uploaded file is gone.")
             fetched = await fetch(
                 row["url"], source, self._config,
                 limit=self._config.video_bytes, seconds=self._config.download_seconds, what=what,
@@ -194,7 +194,7 @@ class TaskHandlers:
         end = probe.duration_sec if row["end"] is None else row["end"]
         if end > probe.duration_sec + 0.5:
             name = "end_sec" if row["options"] else "video_end_offset_sec"
-            raise MediaProblem(
+            raise MediaError(
                 "parameter_invalid",
                 f"The {name} parameter is invalid. It should be at most the duration of the "
                 f"{row['kind']}, {probe.duration_sec:.2f} seconds. You sent {end:g}.",
@@ -240,8 +240,8 @@ class TaskHandlers:
                     await self._update_evidence(row, evidence, folder / "frames")
                 else:
                     await self._rebuild_evidence(row, evidence, folder / "frames")
-        except MediaProblem as problem:
-            self._store.change("videos", row["id"], again=reindex.FAILED, again_error=problem.message)
+        except MediaError as error:
+            self._store.change("videos", row["id"], again=reindex.FAILED, again_error=error.message)
             return
         except Exception as error:
             if is_full(error):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_data.local.config import Config
-from tl_data.local.errors import APIProblem, MediaProblem, invalid
+from tl_data.local.errors import EngineError, MediaError, invalid
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.perception.vision.frames import pick
 from tl_data.local.service import Stages
@@ -50,17 +50,17 @@ class InlineVideos:
             check: validates the container before the analysis.
 
         Raises:
-            APIProblem: 400, the video cannot be fetched or analyzed.
+            EngineError: 400, the video cannot be fetched or analyzed.
         """
         folder = self._config.home / "embeds" / new_id()
         try:
             async with self._slots:
                 await asyncio.to_thread(folder.mkdir, parents=True)
                 return await self._analyze(await self._source(video, folder / "source"), folder, check)
-        except MediaProblem as problem:
-            if problem.code == "parameter_invalid":
-                raise invalid("video", problem.message, video[video["type"]]) from None
-            raise APIProblem(400, problem.code, problem.message) from None
+        except MediaError as error:
+            if error.code == "parameter_invalid":
+                raise invalid("video", error.message, video[video["type"]]) from None
+            raise EngineError(400, error.code, error.message) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -77,7 +77,7 @@ class InlineVideos:
             try:
                 await asyncio.to_thread(os.link, asset, source)
             except FileNotFoundError:
-                raise MediaProblem("parameter_invalid", "The asset is not ready.") from None
+                raise MediaError("parameter_invalid", "The asset is not ready.") from None
             row = self._store.get("assets", video["asset_id"])
             if row and row["sha256"]:
                 return str(row["sha256"])
@@ -86,7 +86,7 @@ class InlineVideos:
         try:
             data = base64.b64decode(video["base64_string"], validate=True)
         except (binascii.Error, ValueError):
-            raise MediaProblem("parameter_invalid", "base64_string is not valid base64.") from None
+            raise MediaError("parameter_invalid", "base64_string is not valid base64.") from None
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
@@ -125,7 +125,7 @@ def check_video_source(video: Any) -> dict[str, Any]:
     """Validate the `video` object of a request.
 
     Raises:
-        APIProblem: parameter_invalid.
+        EngineError: parameter_invalid.
     """
     kind = video.get("type") if isinstance(video, dict) else None
     if kind not in KINDS or not isinstance(video.get(kind), str):
@@ -142,7 +142,7 @@ def within_window(evidence: Evidence, start: float | None, end: float | None) ->
     """The evidence between `start` and `end` seconds of a video. Times stay relative to the whole video.
 
     Raises:
-        APIProblem: parameter_invalid. The range is empty or begins after the end of the video.
+        EngineError: parameter_invalid. The range is empty or begins after the end of the video.
     """
     if start is None and end is None:
         return evidence

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, StorageFull, is_full
+from tl_data.local.errors import MediaError, StorageFull, is_full
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
@@ -195,7 +195,7 @@ class Queue:
     async def _run(self, table: str, row: Row, step: Step) -> None:
         """Run one step of one row. If it fails, mark the row as failed.
 
-        The row gets the code of the error if it is an error of the video (MediaProblem), otherwise
+        The row gets the code of the error if it is an error of the video (MediaError), otherwise
         `internal_error`.
 
         Raises:
@@ -210,7 +210,7 @@ class Queue:
             # A worker process reports a write error without its cause, so the free space is checked as well.
             if is_full(error) or not self._has_free_space():
                 raise StorageFull from error
-            if isinstance(error, MediaProblem):
+            if isinstance(error, MediaError):
                 self._fail(table, row, error.code, error.message)
                 return
             log.exception("step of %s %s failed", table, row["id"])

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_data.local.config import Config
-from tl_data.local.errors import APIProblem, MediaProblem
+from tl_data.local.errors import EngineError, MediaError
 from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import FORM
 from tl_data.local.storage.database import Row, Store, Where
@@ -77,9 +77,9 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
     return plan
 
 
-def model_mismatch(row: Row, tiers: Tiers) -> APIProblem:
+def model_mismatch(row: Row, tiers: Tiers) -> EngineError:
     """409 for a request for the vectors of a video that another model analyzed."""
-    return APIProblem(
+    return EngineError(
         409,
         "video_looked_at_by_other_model",
         f"Video {row['id']} was analyzed by {row['looked_by']}, but the active model is "
@@ -92,7 +92,7 @@ async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]
     """A file with the pictures and sound of an indexed video.
 
     Raises:
-        MediaProblem: neither the file nor the stream is stored, and the video has no URL or the URL returns
+        MediaError: neither the file nor the stream is stored, and the video has no URL or the URL returns
             another file.
     """
     folder = config.folder(row["id"])
@@ -106,7 +106,7 @@ async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]
         else:
             tasks = store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
             if not tasks or not tasks[0]["url"]:
-                raise MediaProblem(
+                raise MediaError(
                     "video_file_gone",
                     "Neither the file nor a stream of the video is stored (enable_video_stream was false). "
                     "Delete the video and upload it again.",
@@ -114,7 +114,7 @@ async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]
             limit, seconds = config.video_bytes, config.download_seconds
             fetched = await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
             if row["sha256"] and fetched.sha256 != row["sha256"]:
-                raise MediaProblem(
+                raise MediaError(
                     "video_file_changed",
                     "The URL now gives another file than the indexed one. Delete the video and index the URL "
                     "again.",

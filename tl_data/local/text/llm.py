@@ -21,7 +21,7 @@ from typing import Any
 
 import aiohttp
 
-from tl_data.local.errors import APIProblem
+from tl_data.local.errors import EngineError
 from tl_data.local.models import Endpoint
 from tl_data.local.perception.attributes import audio_words, visual_words
 from tl_data.local.perception.evidence import Clip, Evidence, Span
@@ -97,7 +97,7 @@ class Chat:
         """Request the whole answer.
 
         Raises:
-            APIProblem: the endpoint cannot be reached, refuses the request, or answers without a text.
+            EngineError: the endpoint cannot be reached, refuses the request, or answers without a text.
         """
         body = self._body(messages, options, schema)
         try:
@@ -136,7 +136,7 @@ class Chat:
         """Request the answer as a stream. The last piece has the reason why the text ends.
 
         Raises:
-            APIProblem: as in `ask`; some pieces may already have been yielded.
+            EngineError: as in `ask`; some pieces may already have been yielded.
         """
         body = self._body(messages, options, None) | {
             "stream": True,
@@ -186,9 +186,9 @@ class Chat:
             await asyncio.sleep(0)  # the transports close in the next iteration of the loop
             self._session = None
 
-    def invalid(self, violation: str) -> APIProblem:
+    def invalid(self, violation: str) -> EngineError:
         """The problem (status 502) of two answers that do not conform to the schema."""
-        return APIProblem(
+        return EngineError(
             502,
             "text_endpoint_answer_invalid",
             f"{self._name()} gave two answers that do not conform to the schema: {self._excerpt(violation)} "
@@ -245,25 +245,25 @@ class Chat:
             problem = f"failed (HTTP status {response.status}). Check its log. Answer: {excerpt}"
         else:
             problem = f"refuses the request (HTTP status {response.status}). Answer: {excerpt}"
-        raise APIProblem(status, code, f"{self._name()} {problem}")
+        raise EngineError(status, code, f"{self._name()} {problem}")
 
-    def _unreachable(self, error: BaseException) -> APIProblem:
+    def _unreachable(self, error: BaseException) -> EngineError:
         if isinstance(error, asyncio.TimeoutError | TimeoutError):
-            return APIProblem(
+            return EngineError(
                 504,
                 "text_endpoint_timeout",
                 f"{self._name()} did not answer within {self._endpoint.timeout:g} s. Raise "
                 "TL_LOCAL_LLM_TIMEOUT, send fewer frames (TL_LOCAL_LLM_FRAMES), or choose a smaller model.",
             )
-        return APIProblem(
+        return EngineError(
             503,
             "text_endpoint_unreachable",
             f"{self._name()} cannot be reached: {self._excerpt(str(error) or type(error).__name__)}. "
             "Start it, or unset TL_LOCAL_LLM_URL and restart the engine to use the built-in writer.",
         )
 
-    def _invalid_answer(self, what: str) -> APIProblem:
-        return APIProblem(
+    def _invalid_answer(self, what: str) -> EngineError:
+        return EngineError(
             502, "text_endpoint_answer_invalid", f"{self._name()} answered with {what}. Check its log."
         )
 
@@ -423,7 +423,7 @@ class EndpointWriter:
         A text that was cut off is returned as it is. With `whole`, it is rejected like other invalid JSON.
 
         Raises:
-            APIProblem: neither of the two answers conforms.
+            EngineError: neither of the two answers conforms.
         """
         generated, violation = GeneratedText(""), ""
         for _ in range(2):

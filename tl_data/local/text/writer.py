@@ -47,7 +47,7 @@ class GeneratedText:
 
 
 class Writer(Protocol):
-    """Writes texts. Every method may raise an `APIProblem`."""
+    """Writes texts. Every method may raise an `EngineError`."""
 
     frames: int  # the largest number of frames that the writer accepts
     streams: bool  # whether `stream` yields more than one piece

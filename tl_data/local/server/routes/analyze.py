@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, invalid, unknown_parameter
+from tl_data.local.errors import EngineError, invalid, unknown_parameter
 from tl_data.local.server.analyze_request import AnalyzeRequest, count_usage, truncation_warning
 from tl_data.local.server.context import Engine, engine_of, while_connected
 from tl_data.local.text.writer import GeneratedText
@@ -88,8 +88,8 @@ async def _stream_pieces(
             if piece.text:
                 texts.append(piece.text)
                 yield _line({"event_type": "text_generation", "text": piece.text})
-    except APIProblem as problem:  # the status has already been sent, so the stream reports the error
-        yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
+    except EngineError as error:  # the status has already been sent, so the stream reports the error
+        yield _line({"event_type": "stream_error", "error": {"message": error.message}})
         return
     generated = replace(piece, text="".join(texts))
     usage = _usage_to_json(engine, count_usage(engine, generated, prompt, analysis))

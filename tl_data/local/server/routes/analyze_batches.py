@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, AssetNotReady, invalid, not_provided, one_of
+from tl_data.local.errors import AssetNotReady, EngineError, invalid, not_provided, one_of
 from tl_data.local.server.analyze_request import MODES, AnalyzeRequest
 from tl_data.local.server.context import Engine, engine_of, find_row
 from tl_data.local.server.forms import read_json
@@ -54,7 +54,7 @@ async def create(request: Request) -> Response:
     active = [batch for batch in _refresh_all(engine) if batch["status"] not in FINAL]
     if len(active) >= MAX_ACTIVE:
         text = f"There are {len(active)} active batches; at most {MAX_ACTIVE} are allowed."
-        raise APIProblem(429, "too_many_requests", text, {"Retry-After": "5"})
+        raise EngineError(429, "too_many_requests", text, {"Retry-After": "5"})
     rows = _rows(engine, body, requests, defaults)
     at = now()
     batch: Row = {
@@ -82,7 +82,7 @@ def _rows(engine: Engine, body: dict[str, Any], requests: list[Any], defaults: d
     """Validate the requests of a batch, and return the rows of its tasks.
 
     Raises:
-        APIProblem: an item is invalid; the message begins with its position.
+        EngineError: an item is invalid; the message begins with its position.
     """
     rows: list[Row] = []
     custom_ids: set[str] = set()
@@ -90,9 +90,9 @@ def _rows(engine: Engine, body: dict[str, Any], requests: list[Any], defaults: d
     for place, item in enumerate(requests):
         try:
             row = _row(engine, body, item, defaults)
-        except APIProblem as problem:
-            text = f"requests[{place}]: {problem.message}"
-            raise APIProblem(problem.status, problem.code, text) from None
+        except EngineError as error:
+            text = f"requests[{place}]: {error.message}"
+            raise EngineError(error.status, error.code, text) from None
         if row["custom_id"] in custom_ids:
             raise invalid("custom_id", "It must be unique within the batch.", row["custom_id"])
         custom_ids |= {row["custom_id"]} - {None}
@@ -128,8 +128,8 @@ def _row(engine: Engine, body: dict[str, Any], request: Any, defaults: dict[str,
         if not length_error:
             analysis.check()
         row = new_row(analysis, custom_id)
-    except AssetNotReady as problem:
-        raise APIProblem(409, "asset_not_ready", problem.message) from None
+    except AssetNotReady as not_ready:
+        raise EngineError(409, "asset_not_ready", not_ready.message) from None
     if length_error:
         error = {"code": "video_duration_too_long", "message": length_error}
         row |= {"status": "failed", "error": error, "completed_at": row["created_at"]}
@@ -236,7 +236,7 @@ async def cancel(request: Request) -> Response:
     engine, batch = engine_of(request), _batch(request)
     if batch["status"] in FINAL:
         if batch["status"] != "canceled":
-            raise APIProblem(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
+            raise EngineError(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
         return JSONResponse(_batch_to_json(engine, batch), 202)
     for row in _items(engine, batch):
         if row["status"] in ("queued", "pending"):
@@ -249,7 +249,7 @@ async def delete(request: Request) -> Response:
     """DELETE /analyze/batches/{batch_id}: deletes the batch and its tasks. The batch must have ended."""
     engine, batch = engine_of(request), _batch(request)
     if batch["status"] not in FINAL:
-        raise APIProblem(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
+        raise EngineError(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
     with engine.store.transaction():
         engine.store.remove("analyze_tasks", [Where("batch_id", "=", batch["id"])])
         engine.store.remove("batches", [Where("id", "=", batch["id"])])

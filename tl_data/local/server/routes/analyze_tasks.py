@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, unknown_resource
+from tl_data.local.errors import EngineError, MediaError, invalid, unknown_resource
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.server.analyze_request import SEGMENTS, AnalyzeRequest, count_usage, truncation_warning
 from tl_data.local.server.context import Engine, check_id, engine_of, find_task
@@ -59,7 +59,7 @@ def read_custom_id(body: dict[str, Any]) -> str | None:
     """Read the id that the client has given to a task; None if there is none.
 
     Raises:
-        APIProblem: the id is not 1 to 64 letters, digits, underscores and hyphens.
+        EngineError: the id is not 1 to 64 letters, digits, underscores and hyphens.
     """
     value = body.get("custom_id")
     if value is not None and (not isinstance(value, str) or not CUSTOM_ID.fullmatch(value)):
@@ -94,7 +94,7 @@ async def run_task(engine: Engine, row: Row) -> None:
     """Run an analysis task. Its status changes from queued to processing to ready.
 
     Raises:
-        MediaProblem: the task has failed.
+        MediaError: the task has failed.
         HeldByFault: an injected fault holds the task in its state.
     """
     engine.queue.handlers.apply_fault("analyze_tasks", row, row["status"])
@@ -106,12 +106,12 @@ async def run_task(engine: Engine, row: Row) -> None:
     analysis = AnalyzeRequest(engine, row["body"], "task")
     try:
         generated = await analysis.write()
-    except (APIProblem, ModelFailed) as error:
+    except (EngineError, ModelFailed) as error:
         if not _still_processing(engine, row):
             return
-        if isinstance(error, APIProblem):
-            raise MediaProblem(error.code, error.message) from None
-        raise MediaProblem("engine_model_failed", f"{error}.") from None
+        if isinstance(error, EngineError):
+            raise MediaError(error.code, error.message) from None
+        raise MediaError("engine_model_failed", f"{error}.") from None
     if not _still_processing(engine, row):
         return
     by_segments = analysis.by_segments
@@ -233,7 +233,7 @@ async def delete(request: Request) -> Response:
     """DELETE /analyze/tasks/{task_id}: rejected while the task is being processed."""
     engine, row = engine_of(request), find_task(request, "analyze_tasks")
     if row["status"] == "processing":
-        raise APIProblem(409, "conflict", f"Task {row['id']} is being processed.")
+        raise EngineError(409, "conflict", f"Task {row['id']} is being processed.")
     engine.store.remove("analyze_tasks", [Where("id", "=", row["id"])])
     return Response(status_code=204)
 
@@ -243,10 +243,10 @@ async def cancel(request: Request) -> Response:
     row = find_task(request, "analyze_tasks")
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
-        raise APIProblem(409, "task_cannot_be_canceled", text)
+        raise EngineError(409, "task_cannot_be_canceled", text)
     if row["batch_id"]:
         text = f"Task {row['id']} belongs to the batch {row['batch_id']}: cancel the batch."
-        raise APIProblem(409, "task_cannot_be_canceled", text)
+        raise EngineError(409, "task_cannot_be_canceled", text)
     if row["status"] != "canceled":
         cancel_task(engine_of(request), row, "user_canceled", "The task was canceled by the user.")
     return JSONResponse({"task_id": row["id"], "status": "canceled"})

@@ -15,8 +15,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.errors import (
-    APIProblem,
-    MediaProblem,
+    EngineError,
+    MediaError,
     invalid,
     not_provided,
     one_of,
@@ -76,7 +76,7 @@ def find_asset(engine: Engine, asset_id: str) -> Row:
     """Return an existing asset.
 
     Raises:
-        APIProblem: the id is malformed (400) or unknown (404).
+        EngineError: the id is malformed (400) or unknown (404).
     """
     row = engine.asset(asset_id)
     if row is None:
@@ -90,13 +90,13 @@ def _read_source(engine: Engine, form: Form, method: str) -> tuple[str | None, U
         url = form.required("url")
         try:
             return check_url(url, engine.config), None
-        except MediaProblem as problem:
-            raise invalid("url", problem.message, url) from None
+        except MediaError as error:
+            raise invalid("url", error.message, url) from None
     upload = form.upload("file")
     if upload is None:
         raise not_provided("file")
     if upload.size == 0:
-        raise APIProblem(400, "video_file_broken", "Cannot read the file. The uploaded file is empty.")
+        raise EngineError(400, "video_file_broken", "Cannot read the file. The uploaded file is empty.")
     return None, upload
 
 
@@ -163,7 +163,7 @@ async def delete(request: Request) -> Response:
     indexed = engine.store.rows("tasks", [Where("asset_id", "=", row["id"])], limit=1)
     if engine.profile.strict and not forced and (indexed or "indexed" in row):
         text = f"The asset {row['id']} is indexed. Delete what was indexed from it first, or use force=true."
-        raise APIProblem(409, "asset_in_use", text)
+        raise EngineError(409, "asset_in_use", text)
     engine.store.remove("assets", [Where("id", "=", row["id"])])
     shutil.rmtree(engine.config.asset(row["id"]), ignore_errors=True)
     return Response(status_code=204)
@@ -329,7 +329,7 @@ async def transcribe(request: Request) -> Response:
         asset = {"type": "asset_id", "asset_id": row["id"]}
         speech = (await engine.inline_videos.writer_input(asset, check=lambda _: None)).evidence.speech
     if not speech and engine.profile.name == "today":
-        raise APIProblem(404, "not_found", "The asset has no transcription.")
+        raise EngineError(404, "not_found", "The asset has no transcription.")
     sentences = [_span_to_json(span.start_sec, span.end_sec, span.text) for span in speech]
     words = [_span_to_json(word.start_sec, word.end_sec, word.text) for span in speech for word in span.words]
     transcription = {"words": words, "sentences": sentences, "utterances": sentences}

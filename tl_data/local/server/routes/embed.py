@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, MediaProblem, invalid
+from tl_data.local.errors import EngineError, MediaError, invalid
 from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.search.dimensions import resize_segments
@@ -61,7 +61,7 @@ async def create(request: Request) -> Response:
                         engine, name, kind, url, upload, start if kind == "audio" else 0.0
                     )
         if not embedders:
-            raise APIProblem(
+            raise EngineError(
                 400,
                 "parameter_not_provided",
                 "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
@@ -73,31 +73,31 @@ async def create(request: Request) -> Response:
                 block = await embed()
                 block["segments"] = resize_segments(name, block["segments"])
                 response[f"{kind}_embedding"] = block
-            except MediaProblem as problem:
+            except MediaError as error:
                 # If there are other inputs, the response reports the error of this one in its place.
                 if len(embedders) == 1:
-                    raise _input_error(form, kind, problem) from None
-                response[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
+                    raise _input_error(form, kind, error) from None
+                response[f"{kind}_embedding"] = {"error_message": error.message, "segments": []}
     return vector_response(engine, response)
 
 
-def _input_error(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
+def _input_error(form: Form, kind: str, error: MediaError) -> EngineError:
     """The error of the request for an input that failed.
 
-    It has the code of the problem, or says that the value of the parameter is invalid.
+    It has the code of the error, or says that the value of the parameter is invalid.
     """
     # The code for an unreachable URL names a video, so it is not used for images and sounds.
-    if problem.code != "parameter_invalid" and not (problem.code == UNREACHABLE and kind != "video"):
-        return APIProblem(400, problem.code, problem.message)
-    if isinstance(problem, OffsetTooLarge):
-        return invalid("audio_start_offset_sec", problem.message, form.text("audio_start_offset_sec"))
+    if error.code != "parameter_invalid" and not (error.code == UNREACHABLE and kind != "video"):
+        return EngineError(400, error.code, error.message)
+    if isinstance(error, OffsetTooLarge):
+        return invalid("audio_start_offset_sec", error.message, form.text("audio_start_offset_sec"))
     url, upload = form.text(f"{kind}_url"), form.upload(f"{kind}_file")
     if url and url.strip():
-        return invalid(f"{kind}_url", problem.message, url)
-    return invalid(f"{kind}_file", problem.message, upload.filename if upload else "")
+        return invalid(f"{kind}_url", error.message, url)
+    return invalid(f"{kind}_file", error.message, upload.filename if upload else "")
 
 
-class OffsetTooLarge(MediaProblem):
+class OffsetTooLarge(MediaError):
     """The start offset is not before the end of the sound."""
 
 
@@ -129,7 +129,7 @@ async def _embed_image(engine: Engine, url: str | None, upload: Upload | None) -
     try:
         vector = await engine.stages.embed_image(image)
     except ValueError as error:
-        raise MediaProblem("image_file_broken", f"Cannot read image file. {error}") from None
+        raise MediaError("image_file_broken", f"Cannot read image file. {error}") from None
     engine.bill.charge("embed_image")
     return {"segments": [{"float": vector}], "metadata": _origin(url, upload)}
 
@@ -175,7 +175,7 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
     """Validate and analyze a sound or a short video.
 
     Raises:
-        MediaProblem: the file is neither, or is too long for a synchronous request.
+        MediaError: the file is neither, or is too long for a synchronous request.
     """
     try:
         probe = await engine.stages.probe(source)
@@ -185,12 +185,12 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
             check_sound(probe)
         if probe.duration_sec > MAX_SYNC_SEC:
             text = f"It has {probe.duration_sec:.0f} seconds; the limit of this endpoint is {MAX_SYNC_SEC:g}."
-            raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")
+            raise MediaError("video_duration_too_long", f"{text} Use an embedding task.")
         return await engine.stages.analyze(source, frames)
-    except MediaProblem as problem:
-        if kind == "audio" and problem.code == "video_file_broken":
-            text = problem.message.replace("video or sound", "sound").replace("video", "audio")
-            raise MediaProblem("audio_file_broken", text) from None
+    except MediaError as error:
+        if kind == "audio" and error.code == "video_file_broken":
+            text = error.message.replace("video or sound", "sound").replace("video", "audio")
+            raise MediaError("audio_file_broken", text) from None
         raise
 
 

@@ -17,7 +17,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_implemented, not_provided, one_of
+from tl_data.local.errors import (
+    EngineError,
+    MediaError,
+    invalid,
+    not_provided,
+    one_of,
+    option_not_implemented,
+)
 from tl_data.local.media_validation import check_image
 from tl_data.local.search.dimensions import resize_segments, resize_vector
 from tl_data.local.server.context import Engine, engine_of, while_connected
@@ -98,7 +105,7 @@ async def _read(
     if input_json is None:
         raise not_provided(kind)
     if kind == "document":
-        raise not_implemented("document embeddings")
+        raise option_not_implemented("document embeddings")
     return body, kind, input_json
 
 
@@ -114,7 +121,7 @@ def _check_marengo_35(body: Json) -> None:
             text = f"It must be a whole number between {MIN_DIMENSION} and {MAX_DIMENSION}."
             raise invalid("embedding_dimension", text, size)
     if body.get("embedding_uncertainty"):
-        raise not_implemented("embedding_uncertainty")
+        raise option_not_implemented("embedding_uncertainty")
 
 
 def _read_source(name: str, source: Any) -> Json:
@@ -204,10 +211,10 @@ async def create(request: Request) -> Response:
             parts.append(await _embed_media(engine, media, source, usage))
             if kind in ("image", "text_image") and source["type"] == "url":
                 metadata["input_url"] = source["value"]
-    except MediaProblem as problem:
-        raise APIProblem(400, problem.code, problem.message) from None
+    except MediaError as error:
+        raise EngineError(400, error.code, error.message) from None
     except ValueError as error:
-        raise APIProblem(400, "image_file_broken", f"Cannot read image file. {error}") from None
+        raise EngineError(400, "image_file_broken", f"Cannot read image file. {error}") from None
     if not parts:
         raise not_provided("input_text", "media_sources")
     # `_embed_segments` has charged videos and sounds, by their seconds.
@@ -239,7 +246,7 @@ def _read_media(model: str, kind: str, input_json: Json) -> list[tuple[str, Json
         if isinstance(source, dict) and media not in allowed:
             raise one_of("media_type", allowed, media)
         if media == "document":
-            raise not_implemented("document embeddings")
+            raise option_not_implemented("document embeddings")
         media_sources.append((str(media), _read_source("media_sources", source)))
     if len({media for media, _ in media_sources}) > 1 and input_json.get("input_text") is None:
         raise invalid("input_text", "It is required if the media have different types.")
@@ -264,7 +271,7 @@ async def _embed_media(engine: Engine, media: str, source: Json, usage: Json) ->
         tokens["video"] = tokens.get("video", 0) + round(VIDEO_TOKENS * seconds)
     tokens["audio"] = tokens.get("audio", 0) + round(AUDIO_TOKENS * seconds)
     if not segments:
-        raise MediaProblem("video_audio_track_not_exists", "The file has nothing to embed.")
+        raise MediaError("video_audio_track_not_exists", "The file has nothing to embed.")
     return _normalized_sum([segment["float"] for segment in segments])
 
 
@@ -295,7 +302,7 @@ def _read_vector_request(engine: Engine, model: str, kind: str, input_json: Json
         if not isinstance(values, list) or any(value not in known for value in values):
             raise one_of(name, known, values)
     if input_json.get("time_based_metadata"):
-        raise not_implemented("time_based_metadata of embeddings")
+        raise option_not_implemented("time_based_metadata of embeddings")
     fused = TYPES[1] in types
     if fused and len(options) < 2:
         raise invalid("embedding_type", "fused_embedding needs at least two options.", types)
@@ -454,8 +461,8 @@ async def _media_task(engine: Engine, name: str, kind: str, input_json: Json, ou
             folder = engine.config.home / "embeds" / row["id"]
             folder.mkdir(parents=True)
             await _save_source(engine, source, folder / "source", kind)
-    except MediaProblem as problem:
-        raise invalid("media_source", problem.message, source["value"]) from None
+    except MediaError as error:
+        raise invalid("media_source", error.message, source["value"]) from None
     return row
 
 
@@ -466,8 +473,8 @@ async def _image_task(engine: Engine, name: str, input_json: Json) -> Row:
         image = await _load_image(engine, source)
         check_image(image, 64, 32 << 20)
         vector = await engine.stages.embed_image(image)
-    except MediaProblem as problem:
-        raise invalid("media_source", problem.message, source["value"]) from None
+    except MediaError as error:
+        raise invalid("media_source", error.message, source["value"]) from None
     except ValueError as error:
         raise invalid("media_source", f"Cannot read image file. {error}") from None
     engine.bill.charge("embed_image")

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.errors import EngineError, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.server.context import Engine, check_id, engine_of, find_row
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
@@ -72,7 +72,7 @@ def _read_picture_ids(engine: Engine, body: Json) -> list[str]:
     """Read and validate `asset_ids` of a body. Each asset must be a picture.
 
     Raises:
-        APIProblem: there are no ids, or an asset is unknown or not a picture.
+        EngineError: there are no ids, or an asset is unknown or not a picture.
     """
     ids = body.get("asset_ids")
     if ids is None:
@@ -200,9 +200,9 @@ async def create_many(request: Request) -> Response:
             if not isinstance(item, dict):
                 raise invalid("entities", "Each entity must be an object.", item)
             created.append(entity_to_json(_add_entity(engine, collection["id"], item)))
-        except APIProblem as problem:
+        except EngineError as error:
             name = item.get("name") if isinstance(item, dict) else None
-            errors.append({"entity_index": number, "entity_name": name, "error_reason": problem.message})
+            errors.append({"entity_index": number, "entity_name": name, "error_reason": error.message})
     response = {
         "success_count": len(created),
         "failed_count": len(errors),
@@ -271,7 +271,7 @@ def find_entities(engine: Engine, text: str) -> list[Row]:
     """Return the entities that a query mentions.
 
     Raises:
-        APIProblem: an entity does not exist, or is not ready.
+        EngineError: an entity does not exist, or is not ready.
     """
     entities: list[Row] = []
     for entity_id in dict.fromkeys(MENTION.findall(text)):
@@ -293,7 +293,7 @@ async def read_pictures(engine: Engine, entity: Row) -> list[bytes]:
     """Read the pictures of an entity, except those that have been deleted.
 
     Raises:
-        APIProblem: all of them have been deleted.
+        EngineError: all of them have been deleted.
     """
 
     def read() -> list[bytes]:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.errors import (
-    APIProblem,
+    EngineError,
     format_bytes,
     invalid,
     not_provided,
@@ -73,7 +73,7 @@ async def start(request: Request) -> Response:
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     async with engine.importing:  # held until the import is stored, so that a concurrent import finds it
         if any(row["ended_at"] is None for row in _find_imports(engine, integration)):
-            raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
+            raise EngineError(400, "generic_error", "Another import of this integration is still running.")
         response = await _import(engine, request, (integration, media), index, flags, metadata)
     return JSONResponse(response, 201)
 

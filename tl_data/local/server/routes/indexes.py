@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
+from tl_data.local.errors import EngineError, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names, suggest_replacement
@@ -59,9 +59,9 @@ def _read_name(body: dict[str, Any]) -> str:
     return name
 
 
-def _name_exists_error(name: str) -> APIProblem:
+def _name_exists_error(name: str) -> EngineError:
     text = f"Index name {name} already exists. Please use another unique name and try again."
-    return APIProblem(409, "index_name_already_exists", text)
+    return EngineError(409, "index_name_already_exists", text)
 
 
 async def create(request: Request) -> Response:
@@ -75,7 +75,7 @@ async def create(request: Request) -> Response:
         options = fields.get("model_options")
         for option in options if isinstance(options, list) and not engine.profile.strict else ():
             if hint := suggest_replacement(option):
-                raise APIProblem(
+                raise EngineError(
                     400,
                     "parameter_invalid",
                     "The model_options parameter is invalid. You should use one of the following values: "
@@ -144,7 +144,7 @@ async def rename(request: Request) -> Response:
     body = await read_json(request, engine.config.max_body_bytes)
     for name, code in (("index_options", "option"), ("engine_id", "engine")):
         if name in body:
-            raise APIProblem(
+            raise EngineError(
                 400,
                 f"index_{code}_cannot_be_changed",
                 f"Index {code} cannot be changed. Please remove {name} parameter and try again. If you want "

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tl_data.local.config import PREFIX
 from tl_data.local.errors import (
-    APIProblem,
+    EngineError,
     invalid,
     not_provided,
     one_of,
@@ -158,7 +158,7 @@ async def put_part(request: Request) -> Response:
                 file.write(block)
         if size != _part_bytes(row, index):
             text = f"Part {index} must have {_part_bytes(row, index)} bytes. You sent {size}."
-            raise APIProblem(400, "parameter_invalid", text)
+            raise EngineError(400, "parameter_invalid", text)
         partial_file.replace(partial_file.with_name(name))
     finally:
         partial_file.unlink(missing_ok=True)

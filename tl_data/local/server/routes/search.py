@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, token_expired
+from tl_data.local.errors import EngineError, MediaError, invalid, not_provided, token_expired
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, parse_flag
@@ -71,7 +71,7 @@ async def create(request: Request) -> Response:
             and "transcription" not in options
             and not engine.profile.lone_transcription_options
         ):
-            raise APIProblem(400, "parameter_invalid", TRANSCRIPTION_OPTIONS_ERROR)
+            raise EngineError(400, "parameter_invalid", TRANSCRIPTION_OPTIONS_ERROR)
         conditions, ids = read_filter(form.text("filter") or "{}")
         index = _find_index(engine, form, options)
         text = _read_text(form, index["models"])
@@ -137,7 +137,7 @@ def _find_index(engine: Engine, form: Form, options: list[str]) -> Row:
     supported = models.search_options(index["models"])
     for option in options:
         if option not in supported:
-            raise APIProblem(
+            raise EngineError(
                 400,
                 "search_option_not_supported",
                 f"Search option {option} is not supported for index {index['id']}. Please use one of the "
@@ -204,15 +204,15 @@ async def _read_images(
         try:
             data = await load_image(engine, source) if isinstance(source, str) else source.path.read_bytes()
             check_image(data, 64 if old else 128, OLD_MAX_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
-        except MediaProblem as problem:
-            raise invalid(name, problem.message, shown_source) from None
+        except MediaError as error:
+            raise invalid(name, error.message, shown_source) from None
         images.append(data)
     return images
 
 
-def _combination_error(option: str, other: str) -> APIProblem:
+def _combination_error(option: str, other: str) -> EngineError:
     text = f"Search option {option} is not supported with {other}."
-    return APIProblem(400, "search_option_combination_not_supported", text)
+    return EngineError(400, "search_option_combination_not_supported", text)
 
 
 def _search_pool(
@@ -230,7 +230,7 @@ def _search_pool(
         }
         if unknown_ids := [video_id for video_id in ids if video_id not in known_ids]:
             text = f"The following videos are not in index {index_id}: {', '.join(unknown_ids)}."
-            raise APIProblem(400, "search_video_not_in_same_index", text)
+            raise EngineError(400, "search_video_not_in_same_index", text)
         conditions = [*conditions, Where("id", "in", ids)]
     rows = engine.store.rows("videos", [in_index, *conditions], columns=["id", "duration"])
     total = round(sum(row["duration"] for row in rows))

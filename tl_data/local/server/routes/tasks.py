@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of
+from tl_data.local.errors import EngineError, MediaError, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, check_id, engine_of, find_task
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.metadata import parse_metadata
@@ -54,18 +54,18 @@ def read_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | 
     """Read the URL or the file of a request. The URL takes precedence.
 
     Raises:
-        APIProblem: both are absent, the file is empty, or the URL is invalid.
+        EngineError: both are absent, the file is empty, or the URL is invalid.
     """
     url, upload = form.text(f"{name}_url"), form.upload(f"{name}_file")
     if url is not None and url.strip():
         try:
             return check_url(url, engine.config), None
-        except MediaProblem as problem:
-            raise invalid(f"{name}_url", problem.message, url) from None
+        except MediaError as error:
+            raise invalid(f"{name}_url", error.message, url) from None
     if upload is None:
         raise not_provided(f"{name}_url") if url is not None else not_provided(f"{name}_file", f"{name}_url")
     if upload.size == 0:
-        raise APIProblem(400, f"{name}_file_broken", f"Cannot read {name} file. The uploaded file is empty.")
+        raise EngineError(400, f"{name}_file_broken", f"Cannot read {name} file. The uploaded file is empty.")
     return None, upload
 
 
@@ -178,14 +178,14 @@ async def delete(request: Request) -> Response:
     """DELETE /tasks/{task_id}: the task must be failed, or ready with its video deleted."""
     engine, row = engine_of(request), find_task(request, "tasks")
     if row["status"] == "ready" and engine.store.get("videos", row["video_id"]):
-        raise APIProblem(
+        raise EngineError(
             400, "task_cannot_be_deleted", f"Task {row['id']} cannot be deleted. Delete its video first."
         )
     if row["status"] not in ("ready", "failed"):
         text = (
             f"Task {row['id']} cannot be deleted. Its status is {row['status']}; it must be ready or failed."
         )
-        raise APIProblem(400, "task_cannot_be_deleted", text)
+        raise EngineError(400, "task_cannot_be_deleted", text)
     engine.store.remove("tasks", [Where("id", "=", row["id"])])
     shutil.rmtree(engine.config.folder(row["video_id"]), ignore_errors=True)
     return Response(status_code=204)

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
+from tl_data.local.errors import EngineError, invalid, one_of, unknown_video
 from tl_data.local.media_validation import refusal_of_service
 from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of
@@ -58,8 +58,8 @@ def service_refusal(engine: Engine, row: Row) -> dict[str, Any]:
     """
     if not engine.profile.own_fields or row["duration"] is None:
         return {}
-    problem = refusal_of_service(row["width"], row["height"], row["duration"])
-    return {"service_refusal": {"code": problem.code, "message": problem.message}} if problem else {}
+    error = refusal_of_service(row["width"], row["height"], row["duration"])
+    return {"service_refusal": {"code": error.code, "message": error.message}} if error else {}
 
 
 def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
@@ -253,7 +253,7 @@ async def delete(request: Request) -> Response:
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
     if "task_id" in row:
-        raise APIProblem(400, "video_not_ready", f"Video {row['id']} cannot be deleted before it is ready.")
+        raise EngineError(400, "video_not_ready", f"Video {row['id']} cannot be deleted before it is ready.")
     await remove_video(engine, row)
     for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
         engine.store.change("tasks", task["id"], asset_id=None)  # GET indexed-assets no longer finds it
