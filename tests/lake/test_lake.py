@@ -172,7 +172,9 @@ def test_damaged_tables_are_described(tmp_path: Path, kind: Format) -> None:
             entry.write_text("{half a rec")
     else:
         next((tmp_path / "errors").glob("*.parquet")).write_bytes(b"PAR1 half a file")
-    with pytest.raises(LakeError, match=r"errors.*Restore it from a copy, or rename it") as raised:
+    with pytest.raises(
+        LakeError, match=r"errors.*Restore the file from a copy, or rename the folder"
+    ) as raised:
         Lake(str(tmp_path), kind).table(ERRORS)
     assert len(str(raised.value)) < 400
     assert "unknown" not in str(raised.value)
@@ -184,7 +186,7 @@ def test_a_removed_or_damaged_file(tmp_path: Path, kind: Format) -> None:
     [file] = [f for f in (tmp_path / "clips").glob("*.parquet") if f.stat().st_size]
     body = file.read_bytes()
     file.write_bytes(body[:200] + bytes(len(body) - 1000) + body[-800:])
-    with pytest.raises(LakeError, match=r"clips.* read.*Restore it from a copy"):
+    with pytest.raises(LakeError, match=r"clips.* read.*Restore the file from a copy"):
         table.batches().read_all()
     file.unlink()
     if kind == "delta":
@@ -307,3 +309,13 @@ def test_large_tables_go_over_into_new_files(tmp_path: Path, kind: Format) -> No
     table.replace_groups(rows("v1", 5), delete=[("v0",)])
     videos = table.batches(["video_id"]).read_all().column("video_id").value_counts().to_pylist()
     assert {v["values"]: v["counts"] for v in videos} == {f"v{n}": 1024 for n in range(2, 12)} | {"v1": 5}
+
+
+def test_a_new_file_never_overwrites_another(tmp_path: Path, kind: Format) -> None:
+    lake = Lake(str(tmp_path), kind)
+    for video in "abc":
+        lake.table(CLIPS).append(clips(video, 1))
+    if kind == "parquet":
+        (tmp_path / "clips" / "part-000001.parquet").unlink()  # of a
+    lake.table(CLIPS).append(clips("d", 1))
+    assert set(seen(lake)) == ({"b", "c", "d"} if kind == "parquet" else {"a", "b", "c", "d"})

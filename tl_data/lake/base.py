@@ -24,10 +24,10 @@ class LakeTable(Protocol):
     declared: LakeSchema
 
     def append(self, rows: pa.Table) -> None:
-        """Append rows."""
+        """Append rows, also if the table has rows of their groups."""
 
     def replace(self, rows: pa.Table) -> None:
-        """Replace all rows."""
+        """Replace all rows. Columns that a user added are kept, and are NULL."""
 
     def replace_groups(self, rows: pa.Table, delete: Collection[Group] = ()) -> None:
         """Replace all rows of the groups in `rows`, and delete the rows of the groups in `delete`."""
@@ -36,19 +36,19 @@ class LakeTable(Protocol):
         """The current rows in the declared types, as a stream of batches."""
 
     def sql_path(self) -> str:
-        """The address by which SQL reads the table: for `delta_scan`, or a pattern for `read_parquet`."""
+        """What SQL reads the table by: its address for `delta_scan`, or a pattern for `read_parquet`."""
 
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed."""
 
     def add_missing_comments(self) -> int:
-        """Set the descriptions of columns without one; returns their number."""
+        """Add the comments (descriptions) of columns without one; returns the number of these columns."""
 
 
-#: The advice in messages about a damaged table.
+#: The advice in messages about a damaged file. A run notices a missing table, but not a missing file of one.
 REBUILD_ADVICE = (
-    "Restore it from a copy, or rename it and run again: results that were paid for come from the ledger, "
-    "not from the table."
+    "Restore the file from a copy, or rename the folder of the table and run the job again: it writes the "
+    "table again from the ledger, without new charges."
 )
 
 

@@ -117,12 +117,12 @@ class Delta:
         self._added = self._small_files()
 
     def append(self, rows: pa.Table) -> None:
-        """Append rows."""
+        """Append rows, also if the table has rows of their groups."""
         rows = fit_rows(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="append"))
 
     def replace(self, rows: pa.Table) -> None:
-        """Replace all rows."""
+        """Replace all rows. Columns that a user added are kept, and are NULL."""
         rows = fit_rows(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="overwrite"))
 
@@ -179,7 +179,7 @@ class Delta:
         return True
 
     def add_missing_comments(self) -> int:
-        """Set the descriptions of columns without one, in one commit per column; returns their number."""
+        """Add the comments of columns without one, in one commit per column; returns their number."""
         fields = {field.name: field for field in self._table.schema().fields}
         undescribed = [
             n for n in self.declared.schema.names if n in fields and not fields[n].metadata.get("comment")

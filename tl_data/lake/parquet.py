@@ -1,10 +1,13 @@
 """A table as a folder of Parquet files that any reader may glob: `SELECT * FROM 'lake/clips/*.parquet'`.
 
 There is no manifest that readers would have to know. Every file is written under a temporary name and then
-renamed. All rows of a group are in one file, and a group is replaced by rewriting its file. So a reader sees
-a group either as it was before the rename or as it is after it, never in part and never twice. New groups are
-added to the last file until it has `FILE_BYTES`, so the number of files stays small without a compaction,
-which could disturb readers.
+renamed. `replace_groups` keeps all rows of a group in one file and replaces the group by rewriting this file.
+So a reader sees a group either as it was before the rename or as it is after it, never in part and never
+twice. New groups are added to the last file until it has `FILE_BYTES`, so the number of files stays small
+without a compaction, which could disturb readers.
+
+`append` writes a new file, so a group may then be in several files. The next `replace_groups` of this group
+rewrites them one after the other: until it ends, a reader may see a part of the old rows or no row.
 """
 
 from __future__ import annotations
@@ -51,32 +54,35 @@ class ParquetTable:
     def __init__(self, folder: Path, declared: LakeSchema) -> None:
         self.folder = folder
         self.declared = declared
-        self._known: dict[Path, tuple[Stat, frozenset[int]]] = {}  # cache of `_groups`
-        self._next = folder.with_name(
-            f".{folder.name}.next"
-        )  # a complete table that `replace` puts in its place
+        self._hashes_by_file: dict[Path, tuple[Stat, frozenset[int]]] = {}  # cache of `_group_hashes`
+        #: The new table of a `replace`, once it is complete.
+        self._next = folder.with_name(f".{folder.name}.next")
         if not self._files() or self._next.exists():
             with self._writing():
-                self._recover()
+                self._install_next()
         for file in self._files():
-            self._opened(file)
+            self._open(file)  # checks the file and its schema
 
     def append(self, rows: pa.Table) -> None:
-        """Append rows."""
+        """Append rows as a new file, also if the table has rows of their groups."""
         with self._writing():
             self._migrate()
-            self._put(self._path(len(self._files())), self._as_stored(fit_rows(self.declared, rows)))
+            self._write_file(self._new_path(), self._as_stored(fit_rows(self.declared, rows)))
 
     def replace(self, rows: pa.Table) -> None:
-        """Replace all rows. A reader may briefly find no table, but never a mixture of old and new rows."""
+        """Replace all rows. Columns that a user added are kept, and are NULL.
+
+        A reader may briefly find no table, but never a mixture of old and new rows.
+        """
         rows = fit_rows(self.declared, rows)
         with self._writing():
+            rows = self._as_stored(rows)
             building = self._next.with_suffix(".building")
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir()
-            self._put(building / self._path(0).name, rows)
+            self._write_file(building / self._path(0).name, rows)
             building.rename(self._next)
-            self._recover()
+            self._install_next()
 
     def replace_groups(self, rows: pa.Table, delete: Collection[Group] = ()) -> None:
         """Replace all rows of the groups in `rows`, and delete the rows of the groups in `delete`."""
@@ -95,7 +101,7 @@ class ParquetTable:
                 row_numbers.setdefault(file_of_group.get(group, last), []).append(number)
             for file, numbers in row_numbers.items():
                 kept = self._without(file, removed) if file.exists() else rows.schema.empty_table()
-                self._put(
+                self._write_file(
                     file,
                     pa.concat_tables(
                         [kept, rows.take(pa.array(numbers, pa.int64()))], promote_options="permissive"
@@ -106,7 +112,7 @@ class ParquetTable:
         """The current rows in the declared types, as a stream of batches."""
         schema = select_schema(self.declared, columns)
         # All files are opened first: an open file stays readable after it is replaced.
-        opened = [self._opened(file) for file in self._files()]
+        opened = [self._open(file) for file in self._files()]
         batches = (
             batch
             for file in opened
@@ -126,11 +132,11 @@ class ParquetTable:
             return self._migrate()
 
     def add_missing_comments(self) -> int:
-        """Write missing descriptions of columns into the files; returns the number of these columns."""
+        """Add the comments of columns without one to the files; returns the number of these columns."""
         with self._writing():
             undescribed: set[str] = set()
             for file in self._files():
-                rows = self._opened(file).read()
+                rows = self._open(file).read()
                 without = {
                     n
                     for n in self.declared.schema.names
@@ -138,31 +144,35 @@ class ParquetTable:
                 }
                 if without:
                     columns = [*self.declared.schema, *user_columns(self.declared, rows.schema)]
-                    self._put(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
+                    self._write_file(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
                 undescribed |= without
             return len(undescribed)
 
     def _migrate(self) -> bool:
-        old = [f for f in self._files() if is_outdated(self.declared, self._opened(f).schema_arrow)]
+        old = [f for f in self._files() if is_outdated(self.declared, self._open(f).schema_arrow)]
         for file in old:
-            rows = self._opened(file).read()
+            rows = self._open(file).read()
             columns = [*self.declared.schema, *user_columns(self.declared, rows.schema)]
-            self._put(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
+            self._write_file(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
         return bool(old)
 
     def _as_stored(self, rows: pa.Table) -> pa.Table:
         """Rows with additional NULL columns: those that a user added to the files."""
         added: dict[str, pa.Field] = {}
         for file in self._files():
-            added.update((f.name, f) for f in user_columns(self.declared, self._opened(file).schema_arrow))
+            added.update((f.name, f) for f in user_columns(self.declared, self._open(file).schema_arrow))
         return pad_rows(rows, list(added.values()))
 
     def sql_path(self) -> str:
         """The pattern of the table's files, for `read_parquet`."""
         return f"{self.folder}/*.parquet"
 
-    def _recover(self) -> None:
-        """Finish an interrupted `replace`, and create a missing table."""
+    def _install_next(self) -> None:
+        """Put the new table of a `replace` in the place of the old one; create a table that is missing.
+
+        This is the last step of `replace`. If a process is killed during it, it is repeated when the table is
+        opened.
+        """
         before = self._next.with_suffix(".before")
         if self._next.exists():
             if self.folder.exists():
@@ -171,7 +181,7 @@ class ParquetTable:
             self._next.rename(self.folder)
         self.folder.mkdir(exist_ok=True)
         if not self._files():
-            self._put(self._path(0), self.declared.schema.empty_table())
+            self._write_file(self._path(0), self.declared.schema.empty_table())
         shutil.rmtree(before, ignore_errors=True)
 
     def _files(self) -> list[Path]:
@@ -180,48 +190,54 @@ class ParquetTable:
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06}.parquet"
 
+    def _new_path(self) -> Path:
+        number = len(self._files())
+        while self._path(number).exists():  # a file with a lower number was removed
+            number += 1
+        return self._path(number)
+
     def _last(self) -> Path:
         """The file for new groups: the last file if it is smaller than `FILE_BYTES`, else a new one."""
         files = self._files()
         small = files and files[-1].stat().st_size < FILE_BYTES
-        return files[-1] if small else self._path(len(files))
+        return files[-1] if small else self._new_path()
 
     def _find_groups(self, groups: set[Group]) -> tuple[dict[Group, Path], list[Path]]:
         """The file of each group that the table has, and the list of these files."""
         file_of_group: dict[Group, Path] = {}
         files = []
         for file in self._files():
-            hashes = self._groups(file)
+            hashes = self._group_hashes(file)
             # After a hash collision, a file is rewritten unnecessarily; the result is the same.
             if matching := [g for g in groups if hash(g) in hashes]:
                 files.append(file)
                 file_of_group.update((g, file) for g in matching)
         return file_of_group, files
 
-    def _groups(self, file: Path) -> frozenset[int]:
+    def _group_hashes(self, file: Path) -> frozenset[int]:
         """Hashes of the groups in a file; cached until the file changes."""
         info = file.stat()
         stat = (info.st_mtime_ns, info.st_size, info.st_ino)
-        cached = self._known.get(file)
+        cached = self._hashes_by_file.get(file)
         if cached is None or cached[0] != stat:
-            table = self._opened(file).read(columns=list(self.declared.by))
+            table = self._open(file).read(columns=list(self.declared.by))
             cached = stat, frozenset(hash(g) for g in groups_of(self.declared, table))
-            self._known[file] = cached
+            self._hashes_by_file[file] = cached
         return cached[1]
 
     def _without(self, file: Path, groups: set[Group]) -> pa.Table:
         """The rows of a file without those of the groups."""
-        table = self._opened(file).read()
+        table = self._open(file).read()
         is_kept = [group not in groups for group in groups_of(self.declared, table)]
         return table.filter(pa.array(is_kept, pa.bool_()))
 
-    def _put(self, file: Path, table: pa.Table) -> None:
+    def _write_file(self, file: Path, table: pa.Table) -> None:
         """Write a temporary file and rename it to `file`."""
         temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as sink:
-                # Only text gets a dictionary: vectors of floats do not compress.
-                pq.write_table(table, sink, compression="zstd", use_dictionary=self._texts())
+                # Only strings get a dictionary: vectors and times hardly repeat a value.
+                pq.write_table(table, sink, compression="zstd", use_dictionary=self._string_columns())
                 sink.flush()
                 os.fsync(sink.fileno())
             os.replace(temporary, file)
@@ -232,7 +248,7 @@ class ParquetTable:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _texts(self) -> list[str]:
+    def _string_columns(self) -> list[str]:
         return [f.name for f in self.declared.schema if pa.types.is_string(f.type)]
 
     @contextmanager
@@ -254,7 +270,7 @@ class ParquetTable:
             except OSError as error:
                 raise LakeError(f"{self.folder}: cannot be written: {describe_error(error)}") from error
 
-    def _opened(self, file: Path) -> pq.ParquetFile:
+    def _open(self, file: Path) -> pq.ParquetFile:
         try:
             opened = pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
