@@ -198,6 +198,11 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     assert (again.status, again.submitted, again.failed, again.exit_code) == ("partial", 1, 9, 0)
     [errors] = [line for line in pipeline.status(more).lines() if "errors: 9 x" in line]
     assert errors.endswith("the next run tries 0 again, the others when their file has changed")
+    # A final failure counts if the one before was another.
+    now = {"class": "ServerFailed", "code": "x", "retryable": True, "attempt": 1, "at": datetime.now(UTC)}
+    Lake(job.folder).table(ERRORS).replace_groups(rows_of(ERRORS, [{"source_key": "nothing 3", **now}]))
+    other = pipeline.run(more)
+    assert (other.status, other.new_failures, other.exit_code) == ("failures", 1, 3)
 
 
 @both
@@ -289,8 +294,10 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
         ) as no:
             verb(other)
         # 4 s: indexing; summaries and chapters need not be made anew
-        assert "The 1 video in the tables would take 0.07 video minutes and 0.00 USD" in str(no.value)
-        assert "set refresh = true in [outputs]" in str(no.value)
+        assert "new vectors of the 1 video in the tables cost 0.00 USD for 0.07 video minutes" in str(
+            no.value
+        )
+        assert "refresh = true in [outputs]" in str(no.value)
     connect(other.load_settings()).close()
     table = Lake(job.folder).read(VECTORS)
     assert set(table.column("model").to_pylist()) == {"marengo3.0"}

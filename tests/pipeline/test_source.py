@@ -79,7 +79,7 @@ def test_a_folder_of_videos_and_paths_in_a_column(tmp_path: Path) -> None:
     for name in ("b.MP4", "a b.mov", "deep/c.webm", "notes.txt"):
         (tmp_path / "in" / name).write_bytes(b"x")
     found = read(tmp_path, "folder", str(tmp_path / "in"))
-    assert [Path(item.video).name for item in found.items] == ["a b.mov", "b.MP4", "c.webm"]
+    assert [Path(item.location).name for item in found.items] == ["a b.mov", "b.MP4", "c.webm"]
     assert found.items[0].canonical == (tmp_path / "in" / "a b.mov").as_uri()
     paths = read(tmp_path, "urls", ("in/b.MP4", (tmp_path / "in" / "b.MP4").as_uri(), "in/none.mp4"))
     assert [item.error is None for item in paths.items] == [True, False]
@@ -91,7 +91,7 @@ def test_signatures_do_not_make_another_video(tmp_path: Path) -> None:
     signed = "https://b.s3.amazonaws.com/a.mp4?X-Amz-Signature=1&X-Amz-Date=2"
     found = read(tmp_path, "urls", (signed, signed.replace("=1", "=9"), "https://b.s3.amazonaws.com/a.mp4"))
     [item] = found.items
-    assert (found.rows, item.video, item.canonical) == (3, signed, "https://b.s3.amazonaws.com/a.mp4")
+    assert (found.rows, item.location, item.canonical) == (3, signed, "https://b.s3.amazonaws.com/a.mp4")
 
 
 def test_limit_counts_videos(tmp_path: Path) -> None:

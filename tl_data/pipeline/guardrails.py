@@ -61,7 +61,7 @@ class Guardrails:
         self._reserved = 0.0  # upper bound of the price of work in progress
         self._reservations = 0  # videos with a reservation
         self.spent_before = 0.0  # amount spent by other runs of the job that share the budget
-        self._failed = 0  # failed videos of this run, including repeated failures
+        self._failed = 0  # failed videos of this run that count for `max_failures`
         self._released = asyncio.Event()
         self.outage_errors = 0  # consecutive errors of OUTAGE_ERRORS
 
@@ -120,7 +120,7 @@ class Guardrails:
         self._released.set()
 
     def count_failure(self) -> None:
-        """Count a failed video, and end the run if there are more than `max_failures`."""
+        """Count a failed video for `max_failures`, and end the run if there are more."""
         self._failed += 1
         allowed = self._job.failures_allowed(self._report.distinct)
         if self._failed > allowed:

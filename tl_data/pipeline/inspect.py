@@ -85,7 +85,7 @@ class VideoStatus:
     needed: tuple[str, ...] = ()  # outputs that are missing in the tables
     analyses: list[Analysis] = field(default_factory=list)  # analyses that are not paid yet
     indexing: bool = True  # whether it needs an index; an account of today needs none for texts alone
-    needs_asset: bool = False  # whether it becomes an asset first, to be indexed or for a batch of analyses
+    needs_asset: bool = False  # whether an asset is created from it first, for its index or for analyses
     requests: int = 0  # number of requests about this video alone; polls and batches are shared
     output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs with a final refusal
     kept: tuple[str, ...] = ()  # in a refresh: outputs to keep from the same content's old video
@@ -123,7 +123,7 @@ async def inspect_video(
     if item.error:
         return VideoStatus(item, "refused", error=item.error)
     try:
-        identity = await session.identify(item.video, record=record)
+        identity = await session.identify(item.location, record=record)
     except (MediaRefused, APIError) as error:
         return VideoStatus(item, "refused", error=error)
     rows = list(item.keys.values())
@@ -184,12 +184,12 @@ async def _count_requests(session: Session, video: VideoStatus) -> None:
     elif video.state == "attached":
         video.requests = 2  # to poll the task, and to read the indexed video
     elif video.indexing:
-        video.needs_asset = await session.indexes_assets(video.item.video)
+        video.needs_asset = await session.indexes_assets(video.item.location)
         video.requests = 2
     else:
-        video.needs_asset = bool(analyses) and (batched or not await session.is_fetched(video.item.video))
+        video.needs_asset = bool(analyses) and (batched or not await session.is_fetched(video.item.location))
     if video.needs_asset:
-        video.requests += await _asset_requests(session, video.item.video, video.identity)
+        video.requests += await _asset_requests(session, video.item.location, video.identity)
     if not batched:
         video.requests += analyses * (
             2 if today else 1
@@ -263,7 +263,7 @@ def ref_of(video: VideoStatus, record: Mapping[str, Any]) -> VideoRef:
     have for the same content.
     """
     assert video.identity is not None
-    key, url = video.identity.content_key, video.item.video
+    key, url = video.identity.content_key, video.item.location
     rows = [row for row in video.item.keys.values() if row and row.content_key == key]
     return VideoRef.of(
         record,
@@ -282,7 +282,7 @@ async def _measure(session: Session, video: VideoStatus, remote: Remote | None) 
         refused = await refused_before(session.ledger.storage, video.identity, limits)
     if refused is None:
         try:
-            facts = await facts_of(session.client, video.item.video, remote)
+            facts = await facts_of(session.client, video.item.location, remote)
             video.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
             if session.models is not None and (service_limits := limits_of(SEARCH_MODEL)):

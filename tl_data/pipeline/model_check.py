@@ -30,8 +30,8 @@ def check_table_models(lake: Lake, job: Job, session: Session, prices: Prices) -
     """Refuse a job if its table has vectors of another model and the job does not refresh them.
 
     Raises:
-        SchemaMismatch: the table has vectors of another model; the message has the alternatives and their
-            cost.
+        SchemaMismatch: the table has vectors of another model. The message has the alternatives, and the cost
+            of new vectors.
     """
     if job.refresh or "vectors" not in job.tables:
         return
@@ -42,12 +42,12 @@ def check_table_models(lake: Lake, job: Job, session: Session, prices: Prices) -
             bill.add("index", length)
         raise SchemaMismatch(
             f"the table vectors in {job.folder} has vectors of {', '.join(other)}, and this run would add "
-            f"vectors of {model}, which are not comparable with them. Set search_model = "
-            f"{requested_model(other[0])!r} to keep the model, or re-embed in place: set another index in "
-            "[settings] and set refresh = true in [outputs]. "
-            f"The {_videos(len(seconds))} in the tables would take "
-            f"{bill.video_minutes:.2f} video minutes and {bill.price(prices):.2f} {prices.currency}; "
-            "tl-data plan has the details"
+            f"vectors of {model}, which are not comparable with them. To keep the model, set search_model = "
+            f"{requested_model(other[0])!r} in [settings]. To replace the vectors, set another index in "
+            "[settings] and refresh = true in [outputs]: "
+            f"new vectors of the {_videos(len(seconds))} in the tables cost {bill.price(prices):.2f} "
+            f"{prices.currency} for {bill.video_minutes:.2f} video minutes. With these settings, tl-data "
+            "plan shows the details before you pay"
         )
 
 
@@ -60,17 +60,19 @@ async def check_index_model(session: Session, index_id: str | None) -> None:
     if index_id is None:
         return
     index = await session.client.retrieve_index(index_id)
+    # The embedded engine returns its own name of a model, and in `requested_as` the requested one.
     values = [m.get(key) for m in index.get("models") or [] for key in ("model_name", "requested_as")]
     names = sorted({name for name in values if name})
     if names and short_name(session.search_model) not in map(short_name, names):
-        reindex = ""
+        name = index.get("index_name") or index_id
         if session.models and session.search_model == session.models.search:
-            reindex = f", or reanalyze its videos: tl-data reindex {index_id}"
+            advice = f"Analyze its videos again with the engine's models (tl-data reindex {index_id}), or set"
+        else:
+            advice = "An index keeps its model: set"
         raise SchemaMismatch(
-            f"the index {index.get('index_name') or index_id} has the model {', '.join(names)}, and the "
-            f"search model of this run is {session.search_model}. An index keeps its model: set another "
-            f'index in [settings], such as index = "{index.get("index_name")}-{session.search_model}"'
-            + reindex
+            f"the index {name} has the model {', '.join(names)}, and the search model of this run is "
+            f"{session.search_model}. {advice} another index in [settings], such as "
+            f'index = "{name}-{session.search_model}"'
         )
 
 
@@ -106,11 +108,14 @@ def lengths(lake: Lake) -> list[float | None]:
 
 
 def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str | None) -> None:
-    """Write the summaries and chapters that a refreshed video keeps under its new id."""
+    """Queue the texts that a refreshed video keeps (summaries, chapters, highlights, annotations), under its
+    new id.
+    """
     if video.kept_of is None or video.kept_of == video_id or video_id is None or video.identity is None:
         return
     for name in _tables(video.kept):
         rows = replace_ids(source.texts(TABLES[name], video.kept_of), video_id, video.identity.content_key)
+        # Not the content key alone: rows of another prompt that this run created may be queued under it.
         commits.add(name, f"{video.identity.content_key} kept", rows)
 
 

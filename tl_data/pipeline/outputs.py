@@ -46,7 +46,10 @@ def output_names(job: Job) -> tuple[str, ...]:
 
 
 def is_text(name: str) -> bool:
-    """Whether an output is a text, which does not depend on the model of vectors."""
+    """Whether an output is a text: summaries, chapters, highlights or annotations.
+
+    Texts come from analyses. They do not depend on the model of vectors, and may need no index.
+    """
     return name.partition(":")[0] in (table.name for table in TEXT_TABLES)
 
 

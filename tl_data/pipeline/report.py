@@ -165,7 +165,7 @@ class Report:
     reused: int = 0  # not indexed again: in the tables, the ledger or an earlier run's task
     pending: int = 0  # tasks that are not collected; `collect` or the next run waits for them
     failed: int = 0
-    new_failures: int = 0  # failures that differ from those of the previous run
+    new_failures: int = 0  # failed videos with an error that the table `errors` did not have
     removed: int = 0  # marked or deleted, because the source no longer lists them
     bill: Bill = field(default_factory=Bill)
     prices: Prices = field(default_factory=Prices.free)
@@ -174,7 +174,7 @@ class Report:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> address, as of `LakeTable.where`
-    errors: list[VideoFailure] = field(default_factory=list)  # the first hundred
+    errors: list[VideoFailure] = field(default_factory=list)  # the first ones: see `runner.REPORTED_ERRORS`
     latest: str | None = None  # the source key of a video that this run wrote last
     left_behind: str = ""  # after a refresh: a sentence about remaining vectors of another model
 

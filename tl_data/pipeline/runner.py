@@ -1,4 +1,8 @@
-"""One run of a job: inspect the videos, submit them, wait, create the outputs and commit the tables."""
+"""One run of a job: inspect the videos, submit them, wait, create the outputs and commit the tables.
+
+Outputs are of two kinds. Clips, vectors and frames come from a video in an index. Texts come from analyses,
+which an account of today makes without an index: summaries, chapters, highlights and annotations.
+"""
 
 from __future__ import annotations
 
@@ -48,17 +52,27 @@ from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
 from tl_data.session import Session
 
-#: Timeouts of `paid_twice` in seconds, for a complete and an interrupted run.
+#: Seconds that `paid_twice` may take at the end of a complete run, and of an interrupted one.
 PAID_TWICE_TIMEOUT, PAID_TWICE_TIMEOUT_INTERRUPTED = 60.0, 3.0
 GRACE = 15.0  # seconds for which an interrupted run waits for the answers of paid requests
 #: Concurrent videos per concurrent call. Most videos in progress wait for the platform.
 VIDEOS_PER_CALL = 4
+#: Failures that a report keeps in memory for its output. The table `errors` has all of them.
+REPORTED_ERRORS = 100
 
 
 class Run:
     """A run of a job.
 
-    `submit` selects the indexing of new videos, `collect` waiting for them and creating the outputs.
+    A run ends early in one of two ways. At a limit or a fatal error, `Guardrails.drain` is set: no new video
+    is begun, and videos in progress are finished. On Ctrl-C or SIGTERM, `interrupt` is set: videos in
+    progress are cancelled, and paid requests get `GRACE` seconds for their answer.
+
+    Args:
+        interrupt: an event that another task sets on Ctrl-C or SIGTERM.
+        submit: whether to index new videos; if not, they are skipped.
+        collect: whether to wait for indexed videos and to create the outputs. If not, the run ends when all
+            videos are submitted.
     """
 
     def __init__(
@@ -81,13 +95,14 @@ class Run:
             model=session.vectors_by,
             started_at=now,
         )
-        self._names, self._guardrails = output_names(job), Guardrails(job, self.report)
+        self._outputs, self._guardrails = output_names(job), Guardrails(job, self.report)
         # The API limits indexing and analysis separately, so neither waits for the other.
         calls = session.settings.concurrency
         drain = self._guardrails.drain
         self._inspect_slots, self._submit_slots = WorkSlots(calls, drain), WorkSlots(calls, drain)
         self._create_slots = asyncio.Semaphore(calls)
-        self._ended, self._minutes = 0, 0.0  # finished videos, and their video minutes
+        self._ended = 0  # videos that are done, unchanged, refused or failed
+        self._minutes = 0.0  # video minutes of the videos whose outputs are created
         self._tasks = Tasks()
         self._began = time.monotonic()
 
@@ -95,9 +110,10 @@ class Run:
         """Run the job.
 
         Raises:
-            SettingsError, SchemaMismatch: the job does not match its source or its tables; no video was
-                processed.
-            LakeError: the tables cannot be written; paid answers are in the ledger.
+            SettingsError: the job does not match its source; no video was processed.
+            SchemaMismatch: the job does not match its source or its tables. No video was processed, unless
+                another program changed a table during the run; paid answers are in the ledger.
+            LakeError: the tables cannot be read or written; paid answers are in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
         self._index = await self.session.find_index()
@@ -131,20 +147,24 @@ class Run:
 
     async def _prepare(self, lake: Lake) -> None:
         """Open the tables, check the index, and handle videos that the source no longer lists."""
-        names = (*self.job.tables, "videos", "errors", "runs")
+        tables = (*self.job.tables, "videos", "errors", "runs")
         if self.job.refresh:  # the new id of a video replaces the old one in every table
-            names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
+            tables += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
         if self._source.lost:
             await asyncio.to_thread(forget_lost, lake, self._source.lost)
         limits = self.job.commit_videos, self.job.commit_seconds
-        self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
+        self._commits = await asyncio.to_thread(Commits, lake, tables, self.report.row, *limits)
         await check_index_model(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
-        await asyncio.to_thread(self._remove, lake)
+        await asyncio.to_thread(self._apply_removals, lake)
         self.report.tables = {name: table.sql_path() for name, table in self._commits.tables.items()}
 
-    def _remove(self, lake: Lake) -> None:
-        """Mark or delete videos that the source no longer lists."""
+    def _apply_removals(self, lake: Lake) -> None:
+        """Update the tables for changes of the source.
+
+        Rows of videos that the source lists again get this job's name and no `removed_at`. Videos that it no
+        longer lists are marked or deleted, or kept, as the setting `removed` says.
+        """
         if self._source.to_mark:
             mark_removed(lake, self._source.to_mark, None, self.job.name)
         if self.job.removed == "keep" or not (unlisted := self._source.unlisted()):
@@ -157,7 +177,7 @@ class Run:
 
     async def _process_all(self) -> None:
         width = self.session.settings.concurrency * VIDEOS_PER_CALL
-        if await self.session.batches_texts() and any(map(is_text, self._names)):
+        if await self.session.batches_texts() and any(map(is_text, self._outputs)):
             width = max(width, BATCH_ITEMS)  # videos that wait for a batch take little memory
         ending, committing = (
             asyncio.ensure_future(self._show_ending()),
@@ -220,15 +240,15 @@ class Run:
         self._step("ending")
 
     async def _process(self, item: SourceVideo) -> VideoStatus:
-        """Process one video."""
-        return await self._handle(VideoStatus(item, "refused"), inspect=True)
+        """Inspect and process one video."""
+        return await self._handle(_uninspected(item), inspect=True)
 
     async def _inspect_and_hold(self, item: SourceVideo) -> None:
         """Inspect a video and queue it, unless it needs no work."""
-        await self._handle(VideoStatus(item, "refused"), inspect=True, hold=True)
+        await self._handle(_uninspected(item), inspect=True, hold=True)
 
     async def _process_held(self, video: VideoStatus) -> VideoStatus:
-        """Process a queued video."""
+        """Process a video that was inspected and queued."""
         return await self._handle(video)
 
     async def _handle(self, video: VideoStatus, *, inspect: bool = False, hold: bool = False) -> VideoStatus:
@@ -245,7 +265,7 @@ class Run:
                     video = await inspect_video(
                         self.session,
                         self._index,
-                        self._names,
+                        self._outputs,
                         item,
                         measure=self.submitting,
                         refresh=self.job.refresh,
@@ -261,7 +281,7 @@ class Run:
                 self._commits.delete("errors", [(key,) for key in item.attempts])
             with self.session.watcher.announced():
                 done = video.state == "unchanged" or await self._work(video)
-        except Unreadable as error:
+        except Unreadable as error:  # a LedgerError, but about the damaged record of this video alone
             self._fail(video, error)
         except FATAL as error:
             video.error = error
@@ -302,7 +322,8 @@ class Run:
         price = price_at_most(video, self.report.prices, analyzing=self.collecting)
         if not await self._guardrails.reserve(sum(price)):
             return False
-        # Many texts wait long for their batches: do not hold clips and vectors in memory meanwhile.
+        # Analyses (summaries, chapters, ...) wait long for their batches: so the clips and vectors of a video
+        # are read after them, and not held in memory meanwhile.
         texts_first = await self.session.batches_texts()
         batched = texts_first and self.collecting and any(map(is_text, video.needed))
         announced = self.session.analyses.announced() if batched else nullcontext(lambda: None)
@@ -337,7 +358,13 @@ class Run:
                 if call is not None or not all(map(is_text, video.needed)):
                     read = partial(self._read, video, call, entry, ready)
                     record = await make_from_index(
-                        self.session, video.needed, ready, read, video.item.video, created, self._create_slots
+                        self.session,
+                        video.needed,
+                        ready,
+                        read,
+                        video.item.location,
+                        created,
+                        self._create_slots,
                     )
                 if not texts_first:
                     await make_texts(
@@ -352,11 +379,11 @@ class Run:
         return True
 
     async def _record_without_index(self, video: VideoStatus) -> dict[str, Any]:
-        """The record of a video that is not indexed, for its texts. For batches it becomes an asset."""
+        """The record of a video that is not indexed, for its analyses. Creates its asset if it needs one."""
         assert video.identity is not None
         record: dict[str, Any] = {"duration_sec": video.seconds, "status": None}
         if video.needs_asset and self.collecting:
-            asset = await self.session.asset(video.item.video, video.identity, self._submit_slots)
+            asset = await self.session.asset(video.item.location, video.identity, self._submit_slots)
             record["asset_id"] = str(asset["_id"])
             record["duration_sec"] = video.seconds if asset.get("duration") is None else asset["duration"]
         return record
@@ -369,13 +396,13 @@ class Run:
         Returns:
             The call, its entry in the ledger, and whether this run sent it.
         """
-        item = video.item.video
+        location = video.item.location
         assert video.identity is not None
         if video.needs_asset:
-            await self.session.asset_to_index(item, video.identity, self._submit_slots)
+            await self.session.asset_to_index(location, video.identity, self._submit_slots)
         async with self._submit_slots:
             call, entry = await self.session.submit_video(
-                item, identity=video.identity, seconds=video.seconds
+                location, identity=video.identity, seconds=video.seconds
             )
         self._tasks.add(entry)
         self.report.pending = self._tasks.pending
@@ -389,11 +416,22 @@ class Run:
         ready: dict[str, Any],
         **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read a video in its index. Returns the record and the API's answer.
+        """Read a video in its index.
+
+        Without a call and without options nothing is requested: the record is complete.
+
+        Args:
+            call, entry: the call that submitted the video, and its entry in the ledger; None if the ledger
+                had the record of the indexed video.
+            ready: the record of the video so far.
+            options: options of the request: `embedding_option`, `transcription`.
+
+        Returns:
+            The complete record, and the response of the API.
 
         Raises:
-            NotFound: the video was deleted from the index. The ledger forgets it, so the next run indexes it
-                again.
+            NotFound: the video was deleted from the index. Its record is removed from the ledger, so that the
+                next run indexes it again.
         """
         if call is not None and entry is not None:
             return await self.session.read_video(call, entry, ready, **options)
@@ -430,19 +468,20 @@ class Run:
             self._commits.add(name, content_key if TABLES[name] in TEXT_TABLES else str(video_id), rows)
         for table, keys in groups(created.names, video_id, content_key).items():
             self._commits.delete(table, keys)
-        names = {name for name in self._names if name not in video.needed} | set(created.names)
+        made = {name for name in self._outputs if name not in video.needed} | set(created.names)
         keep_texts(self._source, self._commits, video, video_id)
-        self._drop_replaced(item, video_id, content_key)
-        rows = video_rows(video, record, self.session.vectors_by, names, self.job)
+        self._delete_former(item, video_id, content_key)
+        rows = video_rows(video, record, self.session.vectors_by, made, self.job)
         self._commits.video(rows)
         self.report.latest = next(iter(item.keys), None)
         self._fail_outputs(video, created.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
-    def _drop_replaced(self, item: SourceVideo, video_id: str | None, content_key: str) -> None:
-        """Delete the rows of the old video if the file of a source key was replaced.
+    def _delete_former(self, item: SourceVideo, video_id: str | None, content_key: str) -> None:
+        """Queue the deletion of the rows of the former video of these source keys.
 
-        They are kept if another source key refers to the same video or content.
+        A key has a former video if its file was replaced (another content key) or it was indexed again
+        (another video id). Rows that another source key still refers to are kept.
         """
         old = {
             (row.video_id, row.content_key): row.made
@@ -472,7 +511,7 @@ class Run:
         self._commits.error(error_rows(video, failure, error))
         self._ended += 1
         self._step("working")
-        self._count_failures([failure], video.item)
+        self._count_failures([failure])
 
     def _fail_outputs(self, video: VideoStatus, errors: Mapping[str, TLDataError]) -> None:
         """Queue failed outputs of a finished video for the table `errors`."""
@@ -485,19 +524,27 @@ class Run:
             for row in error_rows(video, failure, error)
         ]
         self._commits.error(rows)
-        self._count_failures(failures, video.item)
+        self._count_failures(failures)
         for error in errors.values():
             self._guardrails.note_error(error)
 
-    def _count_failures(self, failures: list[VideoFailure], item: SourceVideo) -> None:
-        """Count a video with these failures. A repeated final failure does not count for `max_failures`."""
+    def _count_failures(self, failures: list[VideoFailure]) -> None:
+        """Count a video with these failures.
+
+        Final failures that `errors` has already do not count for `max_failures`: they would stop every run.
+        """
         self.report.failed += 1
         self.report.new_failures += any(failure.new for failure in failures)
-        self.report.errors += failures[: max(0, 100 - len(self.report.errors))]
-        if not item.attempts or any(failure.retryable for failure in failures):
+        self.report.errors += failures[: max(0, REPORTED_ERRORS - len(self.report.errors))]
+        if any(failure.new or failure.retryable for failure in failures):
             self._guardrails.count_failure()
 
     def _step(self, phase: str) -> None:
         """Report the progress."""
         elapsed = time.monotonic() - self._began
         self.progress(self.report.step(phase, self._ended, self._minutes, elapsed))
+
+
+def _uninspected(item: SourceVideo) -> VideoStatus:
+    """The status of a video before it is inspected. An error of the inspection belongs to it."""
+    return VideoStatus(item, "refused")

@@ -90,7 +90,7 @@ class SourceVideo:
     """One distinct video and its source keys, or the error of a source key that stands for several videos."""
 
     canonical: str  # URL without its signature; "" for an ambiguous key and for rows without a URL
-    video: str  # URL with its signature, or absolute path; "" as for `canonical`
+    location: str  # URL with its signature, or absolute path; "" as for `canonical`
     url: str  # URL or path as in the source
     keys: dict[str, KnownVideo | None]  # source key -> its state in `videos`; None: it has none
     attempts: dict[str, int] = field(default_factory=dict)  # source key -> failed attempts in `errors`
