@@ -154,11 +154,11 @@ class _FrameAnalyzer:
     ) -> None:
         self._folder, self._encoder, self._object_models = folder, encoder, object_models
         self._failures = 0
-        self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
+        self._boundaries, self._divider = shots.ShotBoundaryDetector(), shots.ClipDivider()
         self._motion, self._reader = motion.Motion(), ocr.Reader()
         self._pending = _Pending()
-        self._undecided: deque[decode.DecodedFrame] = deque()  # frames at which a cut may still be found
-        self._cut: float | None = None
+        self._undecided: deque[decode.DecodedFrame] = deque()  # frames at which a boundary may still be found
+        self._new_shot: float | None = None  # start of a shot of which no frame is measured yet
         self._due_small = self._due_large = self._due_objects = 0.0
         self._best = -1.0
         self.clips: list[Clip] = []
@@ -166,33 +166,33 @@ class _FrameAnalyzer:
     def add(self, frame: decode.DecodedFrame) -> None:
         """Add the next frame."""
         self._undecided.append(frame)
-        cut = self._cuts.add(frame.time, frame.trace, frame.tint)
-        if cut is not None:
-            while self._undecided and self._undecided[0].time < cut:
+        boundary = self._boundaries.add(frame.time, frame.trace, frame.chroma)
+        if boundary is not None:
+            while self._undecided and self._undecided[0].time < boundary:
                 self._measure(self._undecided.popleft())
-            self._begin(cut)
+            self._begin_shot(boundary)
         while len(self._undecided) > shots.AHEAD + 1:
             self._measure(self._undecided.popleft())
 
-    def _begin(self, cut: float) -> None:
-        """Begin a shot at a cut. The first frame is measured even if the interval has not passed."""
-        self._close(self._stretches.cut(cut))
-        self._cut = cut
-        self._due_small = self._due_large = self._due_objects = cut
+    def _begin_shot(self, start: float) -> None:
+        """Begin a shot. Its first frame is measured even if the interval has not passed."""
+        self._close(self._divider.end_shot(start))
+        self._new_shot = start
+        self._due_small = self._due_large = self._due_objects = start
 
     def _measure(self, frame: decode.DecodedFrame) -> None:
         """Pass a frame to the stages whose interval has passed."""
         if frame.time < self._due_small:
             return
-        self._close(self._stretches.reach(frame.time))
+        self._close(self._divider.split_long(frame.time))
         self._due_small = frame.time + _MEASURE_SECONDS - 0.01
         small = frame.picture(decode.SMALL)
         self._pending.tones.append((frame.time, colors.tones(small)))
         step = self._motion.add(frame.time, small)
-        if step is not None and self._cut is None:
+        if step is not None and self._new_shot is None:
             self._pending.steps.append((frame.time, step))
-        self._reader.add(frame, small, self._cut)
-        self._cut = None
+        self._reader.add(frame, small, self._new_shot)
+        self._new_shot = None
         if frame.time >= self._due_large:
             self._due_large = frame.time + _KEYFRAME_SECONDS - 0.01
             self._pending.pictures.append((frame.time, frame.picture(decode.LARGE)))
@@ -218,29 +218,29 @@ class _FrameAnalyzer:
 
     def finish(self, end: float) -> tuple[Span, ...]:
         """Complete the last clip and return the on-screen text."""
-        cut = self._cuts.finish()
+        boundary = self._boundaries.finish()
         for frame in self._undecided:
-            if cut is not None and frame.time >= cut:
-                self._begin(cut)
-                cut = None
+            if boundary is not None and frame.time >= boundary:
+                self._begin_shot(boundary)
+                boundary = None
             self._measure(frame)
         self._undecided.clear()
         last = self.clips[-1] if self.clips else None
-        previous = shots.Stretch(last.start_sec, last.end_sec, last.cut) if last else None
-        remaining = self._stretches.finish(end, previous)
+        previous = shots.ClipSpan(last.start_sec, last.end_sec, last.cut) if last else None
+        remaining = self._divider.finish(end, previous)
         if last and remaining and remaining[0].start == last.start_sec:
             self.clips[-1] = replace(last, end_sec=round(end, 3))
         else:
             self._close(remaining)
         return languages.with_languages(self._reader.finish(end))
 
-    def _close(self, stretches: list[shots.Stretch]) -> None:
-        for stretch in stretches:
-            self.clips.append(self._make_clip(stretch, self._pending.take(stretch.start, stretch.end)))
+    def _close(self, spans: list[shots.ClipSpan]) -> None:
+        for span in spans:
+            self.clips.append(self._make_clip(span, self._pending.take(span.start, span.end)))
 
-    def _make_clip(self, stretch: shots.Stretch, part: _Pending) -> Clip:
+    def _make_clip(self, span: shots.ClipSpan, part: _Pending) -> Clip:
         name = f"{len(self.clips):05d}.jpg"
-        clip = Clip(round(stretch.start, 3), round(stretch.end, 3), name, cut=stretch.cut)
+        clip = Clip(round(span.start, 3), round(span.end, 3), name, cut=span.at_boundary)
         tones = [tone for _, tone in part.tones]
         if tones:
             color_shares, regions = colors.summary(tones)
@@ -263,10 +263,10 @@ class _FrameAnalyzer:
             ),
         )
         if part.pictures:
-            middle = (stretch.start + stretch.end) / 2
+            middle = (span.start + span.end) / 2
             score, picture = max(
                 (
-                    (_keyframe_score(picture, abs(time - middle) / (stretch.end - stretch.start)), picture)
+                    (_keyframe_score(picture, abs(time - middle) / (span.end - span.start)), picture)
                     for time, picture in part.pictures
                 ),
                 key=lambda candidate: candidate[0],
@@ -319,7 +319,7 @@ def _thumbnail(picture: Picture) -> Picture:
 def _sound_clips(seconds: int, facts: Probe) -> list[Clip]:
     """Divide a file without pictures into clips of about six seconds."""
     end = facts.duration_sec or float(seconds)
-    count = max(1, round(end / shots.USUAL))
+    count = max(1, round(end / shots.SPLIT_SECONDS))
     edges = np.linspace(0, end, count + 1)
     return [Clip(round(float(a), 3), round(float(b), 3), "") for a, b in pairwise(edges) if b > a]
 

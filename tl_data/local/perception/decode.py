@@ -159,13 +159,13 @@ _MAX_PIXELS = 16_384 * 16_384  # larger pictures are not decoded
 class DecodedFrame:
     """A frame: its time in seconds, sparse samples for the detection of cuts, and pictures on demand.
 
-    `trace` contains samples of luma and chroma, `tint` those of chroma alone. `end` is the time until which
+    `trace` contains samples of luma and chroma, `chroma` those of chroma alone. `end` is the time until which
     the frame lasts if no other frame follows.
     """
 
     def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
         self.time, self.end = time, max(time, end)
-        self.trace, self.tint = _trace(frame)
+        self.trace, self.chroma = _trace(frame)
         self._frame, self._sizers = frame, sizers
 
     def picture(self, side: int) -> Picture:

@@ -9,7 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tl_data.local.perception.vision.shots import LONGEST, SHORTEST, Cuts, Stretch, Stretches
+from tl_data.local.perception.vision.shots import (
+    LONGEST,
+    SHORTEST,
+    ClipDivider,
+    ClipSpan,
+    ShotBoundaryDetector,
+)
 
 Trace = npt.NDArray[np.int16]
 
@@ -19,7 +25,7 @@ def still(seed: int) -> Trace:
 
 
 def cuts(look: Callable[[float], Trace], seconds: float, fps: float = 25) -> list[float]:
-    rng, finder, found = np.random.default_rng(0), Cuts(), []
+    rng, finder, found = np.random.default_rng(0), ShotBoundaryDetector(), []
     for number in range(round(seconds * fps)):
         noise = rng.integers(-2, 3, 4000)  # what compression does
         cut = finder.add(number / fps, (look(number / fps) + noise).astype(np.int16))
@@ -75,7 +81,7 @@ def test_a_slow_dissolve_is_one_cut() -> None:
 
 def tint_cuts(look: Callable[[float], tuple[int, int]]) -> list[float]:
     """Cuts of flat pictures of one brightness, whose colour is `look(time)` in Cb and Cr."""
-    rng, finder, found = np.random.default_rng(0), Cuts(), []
+    rng, finder, found = np.random.default_rng(0), ShotBoundaryDetector(), []
     for number in range(150):
         tint = np.repeat(np.array(look(number / 25)), 240) + rng.integers(-2, 3, 480)
         trace = np.concatenate((170 + rng.integers(-2, 3, 3600), tint)).astype(np.int16)
@@ -112,13 +118,13 @@ def test_a_tilt_that_comes_to_rest_is_no_cut() -> None:
     assert len(cuts(dissolves, 10)) == 1
 
 
-def stretches(at: list[float], end: float) -> list[Stretch]:
-    made: list[Stretch] = []
-    maker = Stretches()
+def spans(at: list[float], end: float) -> list[ClipSpan]:
+    made: list[ClipSpan] = []
+    maker = ClipDivider()
     for time in np.arange(0, end, 0.25):
         for cut in [cut for cut in at if time - 0.25 < cut <= time]:
-            made += maker.cut(cut)
-        made += maker.reach(float(time))
+            made += maker.end_shot(cut)
+        made += maker.split_long(float(time))
     rest = maker.finish(end, made[-1] if made else None)
     if made and rest and rest[0].start == made[-1].start:
         made.pop()
@@ -138,15 +144,15 @@ def stretches(at: list[float], end: float) -> list[Stretch]:
     ],
 )
 def test_clips_fill_the_video_and_have_the_right_length(at: list[float], end: float) -> None:
-    made = stretches(at, end)
+    made = spans(at, end)
     assert made[0].start == 0
     assert made[-1].end == end
     assert all(one.end == other.start for one, other in pairwise(made))
-    assert all(SHORTEST <= stretch.end - stretch.start <= LONGEST for stretch in made)
-    assert made[0].cut
-    assert all(stretch.start in at for stretch in made[1:] if stretch.cut)
+    assert all(SHORTEST <= span.end - span.start <= LONGEST for span in made)
+    assert made[0].at_boundary
+    assert all(span.start in at for span in made[1:] if span.at_boundary)
 
 
 def test_a_long_shot_is_split_without_a_cut() -> None:
-    made = stretches([20], 24)
-    assert [stretch.cut for stretch in made] == [True, False, False, True]
+    made = spans([20], 24)
+    assert [span.at_boundary for span in made] == [True, False, False, True]
