@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 from tl_data.analysis import WHOLE, Analyses, TextRequest, TextResult, VideoRef, Window, parts_of
 from tl_data.client import Client
+from tl_data.client.assets import DIRECT
 from tl_data.client.local_server import Models, made_by
 from tl_data.client.responses import seconds_of, video_record
 from tl_data.client.task_poller import TaskWatcher
@@ -40,6 +41,7 @@ from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call, Entry
 from tl_data.ledger.recovery import (
     INDEXED_ASSET,
+    forget_upload,
     is_withdrawn,
     lost_asset,
     lost_indexing,
@@ -135,6 +137,7 @@ class Session:
         self.vectors_by = made_by(self.search_model, models.search if models else None)
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while this session waited
+        self.direct_bytes = DIRECT  # a larger file is uploaded in parts
         self._indexes: dict[str, str] = {}  # name of an index -> its id
         self.lengths = Lengths()
         self._creating, self._reading_models = asyncio.Lock(), asyncio.Lock()
@@ -629,10 +632,10 @@ class Session:
 
         async def send() -> str:
             async with self.sendable(video) as sent:
-                return await upload(self.client, sent, call.key)
+                return await upload(self.client, self.ledger.storage, sent, call.key, self.direct_bytes)
 
         async def find() -> str | None:
-            return await lost_asset(self.client, call.key)
+            return await lost_asset(self.client, self.ledger.storage, call.key)
 
         return call, await self.ledger.submit(call, send, find)
 
@@ -660,6 +663,8 @@ class Session:
             raise
         record = {name: asset.get(name) for name in ("_id", "duration", "size", "filename")}
         await self.ledger.finish(call, record, video_minutes=0.0)
+        if asset.get("method") == "multipart":
+            await forget_upload(self.ledger.storage, call.key)
         return record
 
     async def asset_ref(self, ref: VideoRef) -> VideoRef:

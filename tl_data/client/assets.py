@@ -20,7 +20,8 @@ from tl_data.urls import redacted
 
 DIRECT = 200 * MB  # the largest file that POST /assets accepts; larger ones need a multipart upload
 URLS = 50  # maximum number of presigned URLs in one response
-PARTS = 4  # number of parts that are uploaded at the same time
+PARTS = 4  # number of parts that are uploaded at the same time, and that one request reports
+PART_REFUSED = "upload_part_refused"  # code: the presigned URL of a part was refused
 
 
 class AssetMethods(BaseClient):
@@ -182,7 +183,7 @@ class AssetMethods(BaseClient):
     async def upload_parts(
         self, file: Path, upload: Mapping[str, Any], *, on_progress: Progress | None = None
     ) -> None:
-        """Upload the missing parts of a file, a few at a time.
+        """Upload the missing parts of a file, a few at a time, and report them to the platform.
 
         Args:
             upload: the result of `create_upload`, also of an earlier one: only missing parts are uploaded.
@@ -205,16 +206,47 @@ class AssetMethods(BaseClient):
         urls = {int(u["chunk_index"]): str(u["url"]) for u in upload.get("upload_urls") or []}
         missing = [number for number in range(1, count + 1) if number not in sent]
         bytes_sent, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)
+        unreported: list[Json] = []
+        failed = False
 
-        async def upload_part(number: int, url: str) -> Json:
-            nonlocal bytes_sent
+        async def report() -> None:
+            parts = unreported.copy()
+            unreported.clear()
+            try:
+                await self.report_chunks(upload_id, parts)
+            except BaseException:
+                unreported.extend(parts)
+                raise
+
+        async def new_url(number: int) -> str:
+            [url] = await self.upload_urls(upload_id, number, 1)
+            return str(url["url"])
+
+        async def upload_part(number: int) -> None:
+            nonlocal bytes_sent, failed
             length = _length(number, size, total)
-            async with slots:
-                etag = await self._put_part(file, url, (number - 1) * size, length)
-            bytes_sent += length
-            if on_progress:
-                on_progress(bytes_sent, total)
-            return {"chunk_index": number, "proof": etag, "proof_type": "etag", "chunk_size": length}
+            try:
+                async with slots:
+                    if failed:
+                        return
+                    start = (number - 1) * size
+                    try:
+                        etag = await self._put_part(file, urls[number], start, length)
+                    except ConnectionFailed as refused:
+                        if refused.code != PART_REFUSED:
+                            raise
+                        # The URL may have expired while other parts were uploaded.
+                        etag = await self._put_part(file, await new_url(number), start, length)
+                bytes_sent += length
+                if on_progress:
+                    on_progress(bytes_sent, total)
+                part = {"chunk_index": number, "proof": etag, "proof_type": "etag", "chunk_size": length}
+                unreported.append(part)
+                if len(unreported) >= PARTS:
+                    await report()
+            except BaseException:
+                failed = True
+                raise
 
         for start in range(0, len(missing), URLS):
             numbers = missing[start : start + URLS]
@@ -224,12 +256,13 @@ class AssetMethods(BaseClient):
                 urls |= {int(u["chunk_index"]): str(u["url"]) for u in new_urls}
             # If the numbers have gaps, the last ones may be outside of the requested range.
             for number in [number for number in numbers if number not in urls]:
-                urls |= {
-                    int(u["chunk_index"]): str(u["url"]) for u in await self.upload_urls(upload_id, number, 1)
-                }
-            await self.report_chunks(
-                upload_id, await asyncio.gather(*(upload_part(n, urls[n]) for n in numbers))
-            )
+                urls[number] = await new_url(number)
+            outcomes = await asyncio.gather(*map(upload_part, numbers), return_exceptions=True)
+            if unreported:
+                await report()  # also after a failure: reported parts are not uploaded again
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
 
     async def _put_part(self, file: Path, url: str, start: int, length: int) -> str:
         """Upload one part to its presigned URL, without the API key; returns the ETag of the response."""
@@ -245,7 +278,7 @@ class AssetMethods(BaseClient):
                     f"uploading a part failed with HTTP {answer.status}; its presigned URL may have expired: "
                     f"{redacted(url)}"
                 )
-                raise ConnectionFailed(text, "upload_part_refused", answer.status)
+                raise ConnectionFailed(text, PART_REFUSED, answer.status)
             return answer.headers.get("etag", "").strip('"')
 
         return await persist(attempt, Repeat.FREELY, self.settings)

@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
+
 from tl_data.client.assets import DIRECT, upload_type
 from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tl_data.client import Client
     from tl_data.client.task_poller import TaskWatcher
     from tl_data.ledger.ledger import Ledger
+    from tl_data.object_store import Storage
 
 Json = dict[str, Any]
 #: How a task matches a call. `marked`: the name of its file has the call's key. `same`: its video and its
@@ -70,10 +73,15 @@ def marked_name(video: str, key: str) -> str | None:
     return f"{path.stem[:100]}.{METADATA_KEY}-{key}{path.suffix}"
 
 
-async def upload(client: Client, video: str, key: str) -> str:
+async def upload(client: Client, storage: Storage, video: str, key: str, direct: int = DIRECT) -> str:
     """Create an asset from a URL or a local file, with the ledger's key in its name. Returns the asset's id.
 
-    A large file is uploaded in parts. After an error, the next call uploads all of them again.
+    A file of more than `direct` bytes is uploaded in parts. The ids of such an upload are in the ledger's
+    storage, so after an error, or in another process, the next call uploads only the missing parts.
+
+    Raises:
+        MediaRefused: the file cannot be read.
+        APIError: the request, or a part, failed.
     """
     metadata = {METADATA_KEY: key}
     if is_url(video):
@@ -86,18 +94,69 @@ async def upload(client: Client, video: str, key: str) -> str:
         size = path.stat().st_size
     except OSError as error:
         raise MediaRefused(f"{path} cannot be read: {error.strerror}") from error
-    if size <= DIRECT:
+    if size <= direct:
         return str((await client.create_asset(file=path, filename=name, user_metadata=metadata))["_id"])
-    created = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
-    await client.upload_parts(path, created)
-    return str(created["asset_id"])
+    started = await _started_upload(storage, key)
+    if started is None or started["total_size"] != size or not await _is_active(client, started):
+        created = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
+        # The signed URLs are not stored: they expire, and new ones can be requested.
+        kept = {name: created[name] for name in ("upload_id", "asset_id", "chunk_size", "total_chunks")}
+        await storage.write(_upload_path(key), orjson.dumps({**kept, "total_size": size}))
+        started = created
+    await client.upload_parts(path, started)
+    return str(started["asset_id"])
 
 
-async def lost_asset(client: Client, key: str) -> str | None:
-    """The asset of an earlier request for this key whose answer was lost, unless it failed."""
+async def forget_upload(storage: Storage, key: str) -> None:
+    """Delete the record of an upload in parts; without an effect if there is none."""
+    await storage.delete(_upload_path(key))
+
+
+def _upload_path(key: str) -> str:
+    return f"uploads/{key[:2]}/{key}"
+
+
+async def _started_upload(storage: Storage, key: str) -> Json | None:
+    """The record of an upload in parts that a call for this key started; None if there is none."""
+    body = await storage.read(_upload_path(key))
+    try:
+        record = None if body is None else orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None  # incomplete, for example after a full disk
+    names = {"upload_id", "asset_id", "chunk_size", "total_chunks", "total_size"}
+    return record if isinstance(record, dict) and names <= set(record) else None
+
+
+async def _upload_status(client: Client, started: Json) -> str:
+    """The status of an upload in parts: active, completed, failed, or expired, also if it does not exist."""
+    try:
+        return str((await client.retrieve_upload(str(started["upload_id"]))).get("status"))
+    except (NotFound, BadRequest):
+        return "expired"
+
+
+async def _is_active(client: Client, started: Json) -> bool:
+    return await _upload_status(client, started) == "active"
+
+
+async def lost_asset(client: Client, storage: Storage, key: str) -> str | None:
+    """The asset of an earlier request for this key whose answer was lost, unless it failed.
+
+    An upload in parts has an asset only when all of its parts were uploaded. Before that, the id of the asset
+    is reserved, and `upload` continues.
+    """
+    started = await _started_upload(storage, key)
+    if started is not None:
+        status = await _upload_status(client, started)
+        if status == "completed":
+            return str(started["asset_id"])
+        if status == "active":
+            return None
     mark = f"{METADATA_KEY}-{key}"
     async for asset in client.list_assets(filename=mark):
-        if mark in str(asset.get("filename")) and asset.get("status") != "failed":
+        in_parts = asset.get("method") == "multipart"  # then parts may be missing until it is ready
+        usable = asset.get("status") == "ready" or (asset.get("status") != "failed" and not in_parts)
+        if mark in str(asset.get("filename")) and usable:
             return str(asset["_id"])
     return None
 

@@ -35,7 +35,7 @@ class FaultInjection:
         self._template = template  # function that returns the route pattern of a scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
+        if scope["type"] != "http" or not scope["path"].startswith((self._prefix, "/media/")):
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(self._prefix) or "/"

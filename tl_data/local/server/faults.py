@@ -22,8 +22,9 @@ applies to a matching request, and `count` is how often it applies at most. Each
     gone               status 410, as the service responds for /gist and /summarize
 
 With `after = true`, the engine processes the request, and the fault then replaces the response. `route` is a
-path relative to /v1.3, with * as a wildcard, or the pattern of a route: /search, /tasks/{task_id}. A fault
-file, TOML or JSON, has a `seed` and `[[fault]]` tables:
+path relative to /v1.3, with * as a wildcard, or the pattern of a route: /search, /tasks/{task_id}. Signed
+URLs, such as those of the parts of an upload, begin with /media/. A fault file, TOML or JSON, has a `seed`
+and `[[fault]]` tables:
 
     seed = 1
 

@@ -231,7 +231,7 @@ def _join(engine: Engine, row: Row) -> None:
     os.replace(folder / "source.new", folder / "source")
     at = now()
     asset: Row = {
-        "id": row["asset_id"], "status": "processing", "method": "direct", "created_at": row["created_at"],
+        "id": row["asset_id"], "status": "processing", "method": "multipart", "created_at": row["created_at"],
         "updated_at": at, "url": None, "filename": row["filename"], "size": row["total_size"],
         "sha256": digest.hexdigest(), "user_metadata": row["user_metadata"], "fate": row["fate"], "stuck": 0,
     }  # fmt: skip
