@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.library import Library
 from tl_data.connection import connect
 from tl_data.functions import FUNCTIONS, LISTINGS
-from tl_data.session import BYTES_A_SECOND, Lengths
+from tl_data.media.preflight import BYTES_A_SECOND, Lengths
 
 
 def test_only_the_latest_are_kept() -> None:

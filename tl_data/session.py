@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import os
 import re
 import tempfile
 import time
@@ -50,7 +49,7 @@ from tl_data.ledger.recovery import (
 )
 from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
 from tl_data.media.identity import Identity, identify, is_url, local_path
-from tl_data.media.preflight import facts_of
+from tl_data.media.preflight import Lengths, facts_of
 from tl_data.models import (
     GB,
     SEARCH_MODEL,
@@ -68,51 +67,11 @@ Slots = AbstractAsyncContextManager[object]  # limits concurrent calls, as a sem
 
 TASK_BYTES = 2 * GB  # largest file that POST /tasks accepts; assets may be larger
 
-#: Assumed bytes per second of a file of unknown length: 2 Mbit/s, the bit rate of usual videos.
-BYTES_A_SECOND = 250_000
 RECHECK = 10.0  # seconds between two requests for an index that does not exist
 MAX_LISTED = 20_000  # largest number of cached videos of listings
 
 #: An id of the platform.
 PLATFORM_ID = re.compile(r"[0-9a-f]{24}")
-
-
-class Lengths:
-    """The known lengths of videos in seconds, by id, URL or path.
-
-    They are used to estimate bills and to begin long videos first. Only the latest ones are kept.
-    """
-
-    def __init__(self, maximum: int = 20_000) -> None:
-        """
-        Args:
-            maximum: the number of lengths to keep.
-        """
-        self._maximum = maximum
-        self._known: OrderedDict[str, float] = OrderedDict()
-
-    def keep(self, video: str, seconds: float | None) -> None:
-        """Store the length of a video; None is ignored."""
-        if seconds is not None:
-            self._known[video] = float(seconds)
-            self._known.move_to_end(video)
-            if len(self._known) > self._maximum:
-                self._known.popitem(last=False)
-
-    def of(self, video: str) -> float | None:
-        """The known length; None if there is none."""
-        return self._known.get(video)
-
-    def about(self, video: object) -> float | None:
-        """The known length, else an estimate by the size of a local file; None if there is neither."""
-        if not isinstance(video, str):  # NULL
-            return None
-        if (known := self._known.get(video)) is not None:
-            return known
-        try:
-            return os.stat(video).st_size / BYTES_A_SECOND
-        except (OSError, ValueError):  # a URL, the id of a video, or an invalid path
-            return None
 
 
 class Session:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import os
 import threading
+from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +34,8 @@ LARGEST_BLOCK = 2 << 20  # bytes
 BLOCKS = 8  # maximum number of blocks in memory
 MAX_BYTES = 32 << 20  # maximum bytes that are read of one file to find its header
 BLOCK_TIMEOUT = 60.0  # seconds
+#: Assumed bytes per second of a file of unknown length: 2 Mbit/s, the bit rate of usual videos.
+BYTES_A_SECOND = 250_000
 
 
 class HeaderUnavailable(BadRequest):
@@ -345,3 +349,41 @@ def _facts_of_container(container: Any, name: str, size: int) -> MediaFacts:
         codec=stream.codec_context.name,
         has_audio=bool(container.streams.audio),
     )
+
+
+class Lengths:
+    """The known lengths of videos in seconds, by id, URL or path.
+
+    They are used to estimate bills and to begin long videos first. Only the latest ones are kept.
+    """
+
+    def __init__(self, maximum: int = 20_000) -> None:
+        """
+        Args:
+            maximum: the number of lengths to keep.
+        """
+        self._maximum = maximum
+        self._known: OrderedDict[str, float] = OrderedDict()
+
+    def keep(self, video: str, seconds: float | None) -> None:
+        """Store the length of a video; None is ignored."""
+        if seconds is not None:
+            self._known[video] = float(seconds)
+            self._known.move_to_end(video)
+            if len(self._known) > self._maximum:
+                self._known.popitem(last=False)
+
+    def of(self, video: str) -> float | None:
+        """The known length; None if there is none."""
+        return self._known.get(video)
+
+    def about(self, video: object) -> float | None:
+        """The known length, else an estimate by the size of a local file; None if there is neither."""
+        if not isinstance(video, str):  # NULL
+            return None
+        if (known := self._known.get(video)) is not None:
+            return known
+        try:
+            return os.stat(video).st_size / BYTES_A_SECOND
+        except (OSError, ValueError):  # a URL, the id of a video, or an invalid path
+            return None
