@@ -418,6 +418,31 @@ def test_a_schema_that_costs_too_much_is_refused_early(schema: dict[str, Any]) -
     assert time.process_time() - began < 2
 
 
+@pytest.mark.parametrize(
+    ("schema", "word"),
+    [
+        (
+            {
+                "$ref": "#/$defs/a0",
+                "$defs": {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(4000)} | {"a4000": {}},
+            },
+            "more than 24 others",
+        ),
+        (
+            {"properties": {str(n): {"type": "string", "pattern": r"(\pL|\pN){1,100}"} for n in range(999)}},
+            "to check",
+        ),
+        ({"anyOf": [{"anyOf": [{"anyOf": [{"type": "string"}] * 90}] * 90}] * 90}, "to check"),
+    ],
+    ids=["chain", "patterns", "branches"],
+)
+def test_a_schema_is_checked_in_limited_time(schema: dict[str, Any], word: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(TooLarge if word == "to check" else Unsupported, match=word):
+        check(schema)
+    assert time.thread_time() - began < 1.5
+
+
 def test_the_values_of_an_answer_are_bounded_where_nothing_is_required() -> None:
     """What a schema leaves open is left out before the answer grows too large."""
     began = time.process_time()

@@ -5,6 +5,7 @@ Values are validated by jsonschema. Patterns come from requests, so RE2 matches 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,7 @@ _KEYWORDS = BOUNDS | {
 _SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})
 DEEPEST = 24  # the largest number of levels of a schema, and of a value
 MOST_VALUES = 10_000  # the largest number of values of one answer, including those of rejected branches
+CHECK_SECONDS = 0.5  # of CPU, in which a schema must be checked: 100,000 schemas, or 10 of the worst patterns
 _LONGEST_PATTERN = 300  # characters
 _LARGEST = 1e308  # the largest absolute value of a bound: a larger integer does not fit into a float
 
@@ -46,7 +48,7 @@ def check(schema: Schema) -> None:
     Raises:
         Unsupported: the message names the place in the schema and the keyword.
     """
-    _check(schema, schema, "$", 0)
+    _check(schema, schema, "$", 0, time.thread_time() + CHECK_SECONDS)
     if _minimum_values(schema, schema, 0, {}) > MOST_VALUES:
         raise TooLarge(f"$: the schema requires more than {MOST_VALUES} values")
 
@@ -75,8 +77,15 @@ def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int
     return min(total, MOST_VALUES + 1)
 
 
-def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
-    """Check a schema and the schemas inside it. `at` is its JSON path, for error messages."""
+def _check(schema: Any, root: Schema, at: str, depth: int, until: float) -> None:
+    """Check a schema and the schemas inside it.
+
+    Args:
+        at: its JSON path, for error messages.
+        until: the CPU time of this thread at which the check ends.
+    """
+    if time.thread_time() > until:
+        raise TooLarge(f"{at}: the schema takes more than {CHECK_SECONDS:g} s to check")
     if depth > DEEPEST:
         raise Unsupported(f"{at}: the schema is nested deeper than {DEEPEST} levels")
     if not isinstance(schema, Mapping):
@@ -98,19 +107,19 @@ def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
         if not isinstance(inner, Mapping):
             raise Unsupported(f"{at}: {key} must be an object")
         for name, subschema in inner.items():
-            _check(subschema, root, f"{at}.{name}", depth + 1)
+            _check(subschema, root, f"{at}.{name}", depth + 1, until)
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise Unsupported(f"{at}: required must be a list of names")
     if not isinstance(schema.get("additionalProperties", True), bool):
         raise Unsupported(f"{at}: additionalProperties can only be true or false")
     if "items" in schema:
-        _check(schema["items"], root, f"{at}[]", depth + 1)
+        _check(schema["items"], root, f"{at}[]", depth + 1, until)
     branches = schema.get("anyOf", [{}])
     if not isinstance(branches, list) or not branches:
         raise Unsupported(f"{at}: anyOf must be a list of schemas")
     for branch in schema.get("anyOf", []):
-        _check(branch, root, f"{at}|", depth + 1)
+        _check(branch, root, f"{at}|", depth + 1, until)
 
 
 def _check_values(schema: Schema, at: str) -> None:
@@ -163,6 +172,8 @@ def resolve(schema: Schema, root: Schema, at: str) -> Schema:
         if str(ref) in seen:
             raise Unsupported(f"{at}: the reference {ref!r} leads in a circle")
         seen.add(str(ref))
+        if len(seen) > DEEPEST:
+            raise Unsupported(f"{at}: the reference leads through more than {DEEPEST} others")
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
         if "$ref" in target:
             schema["$ref"] = target["$ref"]
