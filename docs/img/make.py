@@ -1,12 +1,14 @@
-"""Makes the pictures of the viewer in this folder from a lake of `make demo`.
+"""Makes the pictures of the viewer and the playground in this folder from a lake of `make demo`.
 
     python docs/img/make.py demo-lake      needs chromium, playwright and Pillow
 
-Rows are added to copies of the tables `errors` and `alerts`, so that their pages have something to show.
+The pictures show what jobs wrote. In a copy of the lake, a second job asks two saved questions, and its
+source lists two videos that fail, so that the pages of alerts and errors have rows.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -14,99 +16,139 @@ import socket
 import sys
 import tempfile
 import threading
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import uvicorn
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tl_data.lake.base import rows_of
-from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import ALERTS, ERRORS, VIDEOS
-from tl_data.view.app import app
+from tl_data import pipeline
+from tl_data.connection import Connection, connect
+from tl_data.demo.file_server import FileServer
+from tl_data.demo.scene import Scene
+from tl_data.demo.videos import make_video
+from tl_data.pipeline.job import OUTPUTS, Alerts, Job, Source
+from tl_data.settings import Settings
+from tl_data.view.app import Viewer, app
 from tl_data.view.server import open_lake
 
 HERE = Path(__file__).parent
 SIZE = (1200, 780)
-FAILURES = [
-    {"source_key": "trailer.mp4", "url": "https://example.com/trailer.mp4", "attempt": 1, "retryable": False}
-    | {"class": "MediaRefused", "code": "video_duration_too_short"}
-    | {"message": "the video has 1.5 s; at least 4 s are needed"},
-    {"source_key": "interview.mov", "url": "https://example.com/b.mov", "attempt": 3, "retryable": True}
-    | {"class": "ConnectionFailed", "code": "connection_failed"}
-    | {"message": "example.com did not answer within 30 s"},
-]
+QUESTIONS = ("someone wears a safety helmet", "keep the emergency exit clear")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-#: Question, file, start, end and words of a clip that a saved question found.
-ALERTED = [
-    ("someone names an emergency", "safety-briefing.mp4", 21.0, 28.0, "In an emergency, call the office."),
-    ("a price is named", "product-launch.mp4", 15.0, 22.0, "The price is nine hundred dollars."),
-]
+def run_job(folder: Path, connection: Connection) -> None:
+    """Run a second job on the videos of the demo, at their URLs, and on two that fail."""
+    with (folder / "videos.csv").open(encoding="utf-8") as file:
+        videos = list(csv.DictReader(file))
+    port = urlsplit(videos[0]["url"]).port or 0
+    make_video(folder / "media" / "trailer.mp4", [Scene(0.3, "Soon")], width=360, height=360, fps=10)
+    with FileServer(folder / "media", port) as server:
+        videos.append({"name": "trailer.mp4", "title": "Trailer", "url": server.url("trailer.mp4")})
+        videos.append({"name": "interview.mp4", "title": "Interview", "url": server.url("interview.mp4")})
+        with (folder / "nightly.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.DictWriter(file, ["name", "title", "url"])
+            rows.writeheader()
+            rows.writerows(videos)
+        source = Source("files", str(folder / "nightly.csv"), url="url", key="name")
+        alerts = Alerts(Source("urls", QUESTIONS, section="alerts"), threshold="medium")
+        settings = {"home": connection.settings.home, "index": connection.settings.index}
+        job = Job(source, str(folder), name="nightly", tables=OUTPUTS, alerts=alerts, settings=settings)
+        print("\n".join(pipeline.run(job, connection=connection).lines()))
+        print("\n".join(pipeline.alert(job, connection=connection).lines()))
+
+
+@contextmanager
+def served(viewer: Viewer) -> Iterator[str]:
+    """Serve the viewer of a lake, and give its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(app(viewer, "t", port), log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}/t/"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def save(page: Page, name: str) -> None:
-    """Save a picture of the page with 128 colours."""
+    """Save a picture of the page with 256 colours. An octree keeps small areas of a strong colour."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(128, Image.Quantize.MEDIANCUT).save(HERE / f"{name}.png", optimize=True)
+    picture.quantize(256, Image.Quantize.FASTOCTREE).save(HERE / f"{name}.png", optimize=True)
+
+
+@contextmanager
+def opened(browser: Browser, scheme: Literal["light", "dark"], key: str = "") -> Iterator[Page]:
+    size = {"width": SIZE[0], "height": SIZE[1]}
+    context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    context.add_init_script(f"sessionStorage.setItem('tl_data.key', {key!r})")
+    yield context.new_page()
+    context.close()
+
+
+def take_viewer(browser: Browser, viewer: Viewer, address: str) -> None:
+    tile = next(t for t in viewer.library.tiles() if t["file"] == "safety-briefing.mp4")
+    pages = {
+        "wall": "#videos&sort=title",
+        "video": f"#video={tile['id']}&t=9.5&q=emergency",
+        "search": "#search&kind=words&text=two",
+        "errors": "#errors",
+        "runs": "#runs",
+        "alerts": "#alerts",
+    }
+    for scheme in SCHEMES:
+        with opened(browser, scheme) as page:
+            for name, fragment in pages.items():
+                page.goto(address + fragment)
+                page.reload()
+                page.wait_for_selector("main :is(.player, .tile, table)")
+                page.wait_for_timeout(1500)
+                save(page, f"{name}-{scheme}")
+
+
+def take_playground(browser: Browser, address: str, key: str) -> None:
+    for scheme in SCHEMES:
+        with opened(browser, scheme, key) as page:
+            page.goto(address)
+            page.wait_for_selector(".tile")
+            page.locator("select").select_option(label="demo (6)")
+            page.get_by_label("Words").fill("helmet and gloves")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".tiles .score")
+            page.locator(".tiles a").first.click()
+            page.wait_for_selector(".lane-chapters .mark")
+            page.wait_for_timeout(1500)
+            page.keyboard.press("Space")
+            page.wait_for_timeout(500)
+            save(page, f"playground-{scheme}")
 
 
 def main(lake: str) -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         folder = Path(place) / "demo-lake"
-        shutil.copytree(lake, folder, ignore=shutil.ignore_patterns("engine"))
-        now = datetime.now(UTC)
-        Lake(str(folder)).table(ERRORS).append(rows_of(ERRORS, [{**f, "failed_at": now} for f in FAILURES]))
-        viewer = open_lake(str(folder))
-        listener = socket.create_server(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app(viewer, "t", port), log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        alerts = [
-            {
-                "question": question,
-                "content_key": v["content_key"],
-                "video_id": v["video_id"],
-                "url": v["url"],
-            }
-            | {"source_key": v["source_key"], "start_sec": start, "end_sec": end, "confidence": "high"}
-            | {"rank": 1, "transcription": words, "found_at": now}
-            for v in Lake(str(folder)).read(VIDEOS).to_pylist()
-            for question, file, start, end, words in ALERTED
-            if v["url"].endswith(file)
-        ]
-        Lake(str(folder)).table(ALERTS).append(rows_of(ALERTS, alerts))
-        tile = next(t for t in viewer.library.tiles() if t["file"] == "safety-briefing.mp4")
-        pages = {
-            "wall": "#videos&sort=title",
-            "video": f"#video={tile['id']}&t=9.5&q=emergency",
-            "search": "#search&kind=words&text=two",
-            "errors": "#errors",
-            "runs": "#runs",
-            "alerts": "#alerts",
-        }
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=sandbox)
-        schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-        for scheme in schemes:
-            context = browser.new_context(
-                viewport={"width": SIZE[0], "height": SIZE[1]},
-                color_scheme="dark" if scheme == "dark" else "light",
-            )
-            page = context.new_page()
-            for name, address in pages.items():
-                page.goto(f"http://127.0.0.1:{port}/t/{address}")
-                page.reload()
-                page.wait_for_selector("main :is(.player, .tile, table)")
-                page.wait_for_timeout(1500)
-                save(page, f"{name}-{scheme}")
-            context.close()
-        browser.close()
-        server.should_exit = True
-        thread.join()
+        shutil.copytree(lake, folder)
+        home = folder / "engine"
+        connection = connect(Settings(home=str(home), index="demo"))
+        try:
+            run_job(folder, connection)
+            sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+            options = ["--autoplay-policy=no-user-gesture-required", *sandbox]
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
+            viewer = open_lake(str(folder))
+            with served(viewer) as address:
+                take_viewer(browser, viewer, address)
+            key = (home / "engine" / "engine.key").read_text(encoding="utf-8").strip()
+            take_playground(browser, connection.base_url.removesuffix("v1.3"), key)
+            browser.close()
+        finally:
+            connection.close(stop_engine=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // Plays one video: a file, a URL, an object in a bucket, or an HLS stream. Otherwise it shows why it cannot.
+// `addresses` has the functions `media`, `poster` and `stream`, which return URLs for the id of a video.
 
-import { media, poster, stream } from "./api.js";
+import * as viewer from "./api.js";
 import { clear, h } from "./dom.js";
 
 // Code of a MediaError -> message.
@@ -14,8 +15,9 @@ const REASONS = {
 const AUDIO = /\.(mp3|wav|m4a|flac|ogg|opus|aac)$/i;
 
 export class Player {
-  constructor(video) {
+  constructor(video, addresses = viewer) {
     this.video = video;
+    this.addresses = addresses;
     this.element = h("div", { class: "player" });
     this.screen = null;
     if (video.play.kind === "none") this.openStreamOr(video.play.reason);
@@ -32,10 +34,10 @@ export class Player {
     this.triedStream = true;
     this.close();
     this.makeScreen();
-    const answer = await fetch(stream(id)).catch(() => null);
+    const answer = await fetch(this.addresses.stream(id)).catch(() => null);
     if (!this.element.isConnected) return;
     if (!answer?.ok) this.refuse(reason);
-    else await this.openHls(stream(id));
+    else await this.openHls(this.addresses.stream(id));
   }
 
   // Plays the platform's stream, which may have pictures, if there is one; otherwise the sound plays on.
@@ -43,12 +45,12 @@ export class Player {
     const { id, play } = this.video;
     if (!play.stream || this.triedStream) return;
     this.triedStream = true;
-    const answer = await fetch(stream(id)).catch(() => null);
+    const answer = await fetch(this.addresses.stream(id)).catch(() => null);
     if (!answer?.ok || !this.element.isConnected) return;
     this.wanted = [this.time, !this.screen.paused];
     this.close();
     this.makeScreen();
-    await this.openHls(stream(id));
+    await this.openHls(this.addresses.stream(id));
   }
 
   // Calls a function with the current <video> element, and with each that replaces it.
@@ -59,7 +61,7 @@ export class Player {
 
   makeScreen() {
     const { id, title } = this.video;
-    this.screen = h("video", { controls: true, preload: "metadata", playsinline: true, poster: poster(id), "aria-label": title });
+    this.screen = h("video", { controls: true, preload: "metadata", playsinline: true, poster: this.addresses.poster(id), "aria-label": title });
     const screen = this.screen;
     screen.addEventListener("error", () => {
       if (screen === this.screen) this.openStreamOr(REASONS[screen.error?.code] || REASONS[4]);
@@ -76,8 +78,8 @@ export class Player {
   open() {
     const { id, play } = this.video;
     this.makeScreen();
-    if (play.kind === "hls") this.openHls(media(id));
-    else this.screen.src = media(id);
+    if (play.kind === "hls") this.openHls(this.addresses.media(id));
+    else this.screen.src = this.addresses.media(id);
   }
 
   // Plays a playlist: by hls.js, or by the browser itself where hls.js does not run (Safari on phones).
@@ -91,7 +93,7 @@ export class Player {
     this.hls = new Hls({ enableWorker: false });
     this.hls.on(Hls.Events.ERROR, (_, data) => {
       if (!data.fatal) return;
-      if (address === media(this.video.id) && this.screen.canPlayType("application/vnd.apple.mpegurl")) {
+      if (address === this.addresses.media(this.video.id) && this.screen.canPlayType("application/vnd.apple.mpegurl")) {
         this.hls.destroy(); // a browser with HLS of its own does not need the permission (CORS) of the host
         this.hls = null;
         this.screen.src = address;
@@ -105,7 +107,7 @@ export class Player {
   refuse(reason) {
     this.close();
     this.screen = null;
-    this.picture = h("img", { src: poster(this.video.id), alt: "" });
+    this.picture = h("img", { src: this.addresses.poster(this.video.id), alt: "" });
     clear(this.element, this.picture, h("p", { class: "why", role: "status" }, reason));
   }
 
@@ -121,7 +123,7 @@ export class Player {
   seek(seconds, play = true) {
     this.wanted = [seconds, play];
     if (!this.screen) {
-      this.picture.src = poster(this.video.id, seconds);
+      this.picture.src = this.addresses.poster(this.video.id, seconds);
       return;
     }
     const go = () => {

@@ -1,62 +1,26 @@
 // The playground of `tl-data serve`: creates an index, uploads videos, searches and asks, with the API of the server.
 
+import { openDialog } from "./dialogs.js";
 import { clear, clock, count, empty, h, text } from "./dom.js";
-import { copy, openDialog } from "./dialogs.js";
+import { call, errorBox, form, mediaPath, pythonLiteral, readProfile, requestButton, sqlLiteral, storeKey } from "./playground_api.js";
+import { ChosenVideo, sourceOf } from "./playground_video.js";
 
-const API = "v1.3";
 const POLL_MS = 1500; // milliseconds between requests for the status of a task
+const LISTED = 50; // the most indexes, and videos of an index, that the page lists
 const main = document.getElementById("main");
-const state = { key: sessionStorage.getItem("tl_data.key") || "", index: null, indexes: [], videos: [], video: null };
-
-async function call(method, path, body) {
-  const headers = state.key ? { "x-api-key": state.key } : {};
-  const isJson = body && !(body instanceof FormData);
-  if (isJson) headers["content-type"] = "application/json";
-  const response = await fetch(`${API}${path}`, { method, headers, body: isJson ? JSON.stringify(body) : body });
-  const result = response.status === 204 ? null : await response.json();
-  if (!response.ok) {
-    const error = result?.error || result || {};
-    throw Object.assign(new Error(error.message || `The server answered with ${response.status}.`), { code: error.code, status: response.status });
-  }
-  return result;
-}
-
-function form(fields) {
-  const data = new FormData();
-  for (const [name, value] of fields) data.append(name, value);
-  return data;
-}
-
-// The path of a media URL, so that the page works under any name of this machine.
-const mediaPath = (url) => (url ? new URL(url).pathname.slice(1) : "static/no-picture.svg");
-const errorBox = (error) => h("div", { class: "failure", role: "alert" }, h("p", {}, error.code ? h("code", {}, error.code) : null, " ", error.message));
-
-// Shows a request as curl, Python and SQL. The code does not contain the API key.
-function showRequest({ method, path, fields, json, answer, python, sql }) {
-  const quote = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
-  const key = state.key ? " -H \"x-api-key: $TL_API_KEY\"" : "";
-  const body = json ? ` -H 'content-type: application/json' -d ${quote(JSON.stringify(json))}` : (fields || []).map(([n, v]) => ` -F ${quote(`${n}=${v instanceof File ? `@${v.name}` : v}`)}`).join("");
-  const parts = { curl: `curl -X ${method} ${new URL(`${API}${path}`, location.href).href}${key}${body}`, Python: python, SQL: sql, Answer: JSON.stringify(answer, null, 2).slice(0, 20_000) };
-  openDialog(
-    "Request and answer",
-    Object.entries(parts)
-      .filter(([, code]) => code)
-      .map(([name, code]) => h("section", {}, h("div", { class: "code-head" }, h("h3", {}, name), h("button", { type: "button", onclick: () => copy(code) }, "Copy")), h("pre", { tabindex: "0" }, h("code", {}, code)))),
-  );
-}
-
-const pythonLiteral = (value) => JSON.stringify(value);
-const sqlLiteral = (value) => `'${String(value).replaceAll("'", "''")}'`;
+const state = { profile: "lenient", index: null, indexes: [], videos: [], total: 0, video: null, chosen: null, hits: [] };
 
 async function readIndexes() {
-  state.indexes = (await call("GET", "/indexes?page_limit=50")).data;
+  state.indexes = (await call("GET", `/indexes?page_limit=${LISTED}`)).data;
   if (!state.indexes.some((index) => index._id === state.index)) state.index = state.indexes[0]?._id || null;
   drawBar();
   await readVideos();
 }
 
 async function readVideos() {
-  state.videos = state.index ? (await call("GET", `/indexes/${state.index}/videos?page_limit=50`)).data : [];
+  const page = state.index ? await call("GET", `/indexes/${state.index}/videos?page_limit=${LISTED}`) : { data: [], page_info: {} };
+  state.videos = page.data;
+  state.total = page.page_info.total_results ?? page.data.length;
   drawVideos();
 }
 
@@ -74,7 +38,7 @@ function drawBar() {
             {
               onchange: (event) => {
                 state.index = event.target.value;
-                state.video = null;
+                close();
                 readVideos().catch(show);
               },
             },
@@ -99,8 +63,11 @@ function createIndex() {
         onsubmit: async (event) => {
           event.preventDefault();
           try {
-            const models = [{ model_name: "marengo3.0", model_options: ["visual", "audio"] }];
-            const index = await call("POST", "/indexes", { index_name: name.value.trim(), models });
+            const model_options = ["visual", "audio"];
+            const names = state.profile === "2025" ? ["marengo2.7", "pegasus1.2"] : ["marengo3.0"];
+            const models = names.map((model_name) => ({ model_name, model_options }));
+            // With the addon, each clip has a thumbnail for the timeline.
+            const index = await call("POST", "/indexes", { index_name: name.value.trim(), models, addons: ["thumbnail"] });
             state.index = index._id;
             document.getElementById("dialog").close();
             await readIndexes();
@@ -117,10 +84,10 @@ function createIndex() {
   name.focus();
 }
 
-const areas = { upload: h("section", { class: "card" }), search: h("section", { class: "card" }), ask: h("section", { class: "card" }), videos: h("section", {}) };
+const areas = { chosen: h("div", {}), upload: h("section", { class: "card" }), search: h("section", { class: "card" }), ask: h("section", { class: "card" }), videos: h("section", {}) };
 
 function draw() {
-  clear(main, h("h1", { class: "hidden" }, "Playground"), h("div", { class: "texts" }, h("div", { class: "stack" }, areas.upload, areas.ask), areas.search), areas.videos);
+  clear(main, h("h1", { class: "hidden" }, "Playground"), areas.chosen, h("div", { class: "texts" }, h("div", { class: "stack" }, areas.upload, areas.ask), areas.search), areas.videos);
   drawUpload();
   drawSearch();
   drawAsk();
@@ -128,14 +95,18 @@ function draw() {
 
 function drawUpload() {
   const tasks = h("ul", { class: "tasks", role: "status" });
-  const url = h("input", { type: "search", "aria-label": "URL of a video", placeholder: "https://… or drop files here" });
+  const url = h("input", { type: "search", "aria-label": "URLs of videos", placeholder: "URLs of videos, or drop files here" });
   const send = async (fields, name) => {
     const line = h("li", {}, text(name, 80), " ");
     const status = h("span", { class: "state" }, "uploading");
     line.append(status);
     tasks.prepend(line);
     try {
-      const task = await call("POST", "/tasks", form([["index_id", state.index], ...fields]));
+      const index = state.index;
+      const all = [["index_id", index], ...fields];
+      const task = await call("POST", "/tasks", form(all));
+      const request = { method: "POST", path: "/tasks", fields: all, answer: task, python: `tl_data.index_video(${pythonLiteral(name)}, ${pythonLiteral(index)})`, sql: `SELECT tl_index_video(${sqlLiteral(name)}, ${sqlLiteral(index)});` };
+      line.append(" ", requestButton(request));
       for (;;) {
         const now = await call("GET", `/tasks/${task._id}`);
         clear(status, now.status);
@@ -168,8 +139,9 @@ function drawUpload() {
         class: "search-line",
         onsubmit: (event) => {
           event.preventDefault();
-          if (!state.index) createIndex();
-          else if (url.value.trim()) send([["video_url", url.value.trim()]], url.value.trim());
+          if (!state.index) return createIndex();
+          for (const address of url.value.split(/\s+/).filter(Boolean)) send([["video_url", address]], address);
+          url.value = "";
         },
       },
       url,
@@ -188,9 +160,11 @@ function drawSearch() {
     const allFields = [["index_id", state.index], ...fields, ["search_options", "visual"], ["search_options", "audio"]];
     try {
       const answer = await call("POST", "/search", form(allFields));
+      state.hits = answer.data;
+      state.chosen?.showHits(state.hits);
       clear(
         hits,
-        h("div", { class: "rows-head" }, h("p", { class: "total" }, count(answer.data.length, "hit")), h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/search", fields: allFields, answer, python, sql }) }, "Request")),
+        h("div", { class: "rows-head" }, h("p", { class: "total" }, count(answer.data.length, "hit")), requestButton({ method: "POST", path: "/search", fields: allFields, answer, python, sql })),
         h(
           "ul",
           { class: "tiles" },
@@ -204,7 +178,7 @@ function drawSearch() {
                   href: "#play",
                   onclick: (event) => {
                     event.preventDefault();
-                    choose(hit.video_id, hit.start);
+                    choose(hit.video_id, hit.start).catch(show);
                   },
                 },
                 h("span", { class: "picture" }, h("img", { src: mediaPath(hit.thumbnail_url), alt: "", loading: "lazy" }), h("span", { class: "length" }, `${clock(hit.start)} – ${clock(hit.end)}`)),
@@ -218,6 +192,10 @@ function drawSearch() {
     } catch (error) {
       clear(hits, errorBox(error));
     }
+  };
+  const byPicture = (file) => {
+    const names = [state.index, file.name];
+    run([["query_media_type", "image"], ["query_media_file", file]], `tl_data.search_by_image(${names.map(pythonLiteral).join(", ")})`, `SELECT * FROM tl_search_by_image(${names.map(sqlLiteral).join(", ")});`);
   };
   clear(
     areas.search,
@@ -234,7 +212,7 @@ function drawSearch() {
       },
       words,
       h("button", { type: "submit", class: "main" }, "Search"),
-      h("label", { class: "file-button" }, h("input", { type: "file", accept: "image/png,image/jpeg", onchange: (event) => event.target.files[0] && run([["query_media_type", "image"], ["query_media_file", event.target.files[0]]], `tl_data.search_by_image(${pythonLiteral(state.index)}, ${pythonLiteral(event.target.files[0].name)})`) }), h("span", {}, "Picture")),
+      h("label", { class: "file-button" }, h("input", { type: "file", accept: "image/png,image/jpeg", onchange: (event) => event.target.files[0] && state.index && byPicture(event.target.files[0]) }), h("span", {}, "Picture")),
     ),
     hits,
   );
@@ -246,10 +224,10 @@ function drawAsk() {
   const answer = h("div", { "aria-live": "polite" });
   const run = async (event) => {
     event.preventDefault();
-    if (!state.video || !prompt.value.trim()) return clear(answer, empty(state.video ? "Type a question." : "Choose a video below first."));
+    if (!state.chosen || !prompt.value.trim()) return clear(answer, empty(state.chosen ? "Type a question." : "Choose a video below first."));
     clear(answer, empty("Asking …"));
     try {
-      const json = { video_id: state.video, prompt: prompt.value.trim(), stream: false };
+      const json = { ...sourceOf(state.chosen.video), prompt: prompt.value.trim(), stream: false };
       if (schema.value.trim()) json.response_format = { type: "json_schema", json_schema: JSON.parse(schema.value) };
       const result = await call("POST", "/analyze", json);
       const extract = json.response_format ? `, ${pythonLiteral(schema.value.trim())}` : "";
@@ -257,7 +235,7 @@ function drawAsk() {
       clear(
         answer,
         h("p", { class: "prose" }, text(result.data, 8000)),
-        h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/analyze", json, answer: result, python: `tl_data.${name}(${pythonLiteral(state.video)}, ${pythonLiteral(json.prompt)}${extract})`, sql: `SELECT tl_${name}(${sqlLiteral(state.video)}, ${sqlLiteral(json.prompt)}${extract && `, ${sqlLiteral(schema.value.trim())}`}, index_id => ${sqlLiteral(state.index)});` }) }, "Request"),
+        requestButton({ method: "POST", path: "/analyze", json, answer: result, python: `tl_data.${name}(${pythonLiteral(state.video)}, ${pythonLiteral(json.prompt)}${extract}, index_id=${pythonLiteral(state.index)})`, sql: `SELECT tl_${name}(${sqlLiteral(state.video)}, ${sqlLiteral(json.prompt)}${extract && `, ${sqlLiteral(schema.value.trim())}`}, index_id => ${sqlLiteral(state.index)});` }),
       );
     } catch (error) {
       clear(answer, errorBox(error instanceof SyntaxError ? new Error(`The schema is not JSON: ${error.message}`) : error));
@@ -266,36 +244,34 @@ function drawAsk() {
   clear(areas.ask, h("h2", {}, "Ask and extract"), h("form", { onsubmit: run }, h("div", { class: "search-line" }, prompt, h("button", { type: "submit", class: "main" }, "Ask")), h("details", {}, h("summary", {}, "with a JSON schema"), schema)), answer);
 }
 
-const stage = h("div", { class: "player", hidden: true });
-let stream = null;
+function close() {
+  state.chosen?.player.close();
+  state.video = state.chosen = null;
+  clear(areas.chosen);
+}
 
 async function choose(id, seconds = 0) {
-  state.video = id;
-  drawVideos();
-  const video = await call("GET", `/indexes/${state.index}/videos/${id}`);
-  stream?.destroy();
-  const screen = h("video", { controls: true, playsinline: true, "aria-label": video.system_metadata.filename, poster: mediaPath(video.hls?.thumbnail_urls?.[0]) });
-  clear(stage, screen);
-  stage.hidden = false;
-  const { default: Hls } = await import("./_vendor/hls.light.min.mjs");
-  stream = new Hls({ enableWorker: false, startPosition: seconds });
-  stream.on(Hls.Events.ERROR, (_, data) => {
-    if (data.fatal) clear(stage, h("p", { class: "why" }, `The video cannot be played: ${data.details}.`));
-  });
-  stream.loadSource(new URL(mediaPath(video.hls?.video_url), location.href).href);
-  stream.attachMedia(screen);
-  screen.addEventListener("loadedmetadata", () => {
-    screen.currentTime = seconds;
-    screen.play().catch(() => {}); // the browser may require a click first
-  });
-  stage.scrollIntoView({ block: "nearest" });
+  if (state.video !== id) {
+    close();
+    state.video = id;
+    drawVideos();
+    const index = state.indexes.find((one) => one._id === state.index);
+    const isCurrent = () => state.video === id;
+    const chosen = await ChosenVideo.open(index, id, isCurrent);
+    if (!isCurrent()) return;
+    state.chosen = chosen;
+    clear(areas.chosen, chosen.element);
+    chosen.showHits(state.hits);
+    chosen.addAnalysis();
+  }
+  state.chosen?.jump(seconds);
+  areas.chosen.scrollIntoView({ block: "start" });
 }
 
 function drawVideos() {
   clear(
     areas.videos,
-    stage,
-    h("h2", { class: "total" }, state.index ? `Videos of this index: ${state.videos.length}` : "No index yet"),
+    h("h2", { class: "total" }, state.index ? count(state.total, "video") + (state.total > state.videos.length ? `; the first ${LISTED} are shown` : "") : "No index yet"),
     state.videos.length
       ? h(
           "ul",
@@ -329,8 +305,7 @@ function show(error) {
     const key = h("input", { type: "password", "aria-label": "API key", placeholder: "Key of this server" });
     const send = (event) => {
       event.preventDefault();
-      state.key = key.value;
-      sessionStorage.setItem("tl_data.key", key.value);
+      storeKey(key.value);
       begin();
     };
     clear(main, h("form", { class: "search", onsubmit: send }, h("p", {}, "This server requires an API key. The key is stored only in this tab."), h("div", { class: "search-line" }, key, h("button", { class: "main", type: "submit" }, "Use it"))));
@@ -341,10 +316,27 @@ function show(error) {
 async function begin() {
   try {
     draw();
+    state.profile = await readProfile();
     await readIndexes();
   } catch (error) {
     show(error);
   }
 }
+
+// Arrows and space work as in a player, and `/` starts a search, unless an element that uses the key has the focus.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("dialog").open) return;
+  if (event.target.closest("input, textarea, select, button, summary, video, .transcript")) return;
+  const player = state.chosen?.player;
+  const keys = {
+    "/": () => areas.search.querySelector("input").focus(),
+    " ": player && (() => player.toggle()),
+    ArrowRight: player && (() => state.chosen.jump(player.time + 5, !player.screen?.paused)),
+    ArrowLeft: player && (() => state.chosen.jump(player.time - 5, !player.screen?.paused)),
+  };
+  if (!keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});
 
 begin();

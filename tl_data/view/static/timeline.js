@@ -1,10 +1,11 @@
 // The timeline of a video: one lane per kind of content. A click seeks. Under the pointer, the picture, time and text
-// of that position are shown. The arrow keys move the focus along a lane.
+// of that position are shown. The arrow keys move the focus along a lane. `picture` returns the URL of the picture of a
+// video at a second.
 
 import { poster } from "./api.js";
 import { clear, clock, h, text } from "./dom.js";
 
-export function drawTimeline(video, lanes, length, jump) {
+export function drawTimeline(video, lanes, length, jump, picture = poster) {
   const bubble = h("div", { class: "bubble", hidden: true });
   const element = h("div", { class: "timeline" });
   const playheads = [];
@@ -24,7 +25,7 @@ export function drawTimeline(video, lanes, length, jump) {
     const second = mark ? mark.start_sec : Math.round(time);
     if (lastShown.at !== second || lastShown.mark !== mark) {
       Object.assign(lastShown, { at: second, mark });
-      clear(bubble, h("img", { src: poster(video.id, Math.round(second * 10) / 10), alt: "" }), h("strong", {}, mark ? `${clock(mark.start_sec)} – ${clock(mark.end_sec)}` : clock(time)), mark?.text ? text(mark.text, 120) : null);
+      clear(bubble, h("img", { src: picture(video.id, Math.round(second * 10) / 10), alt: "" }), h("strong", {}, mark ? `${clock(mark.start_sec)} – ${clock(mark.end_sec)}` : clock(time)), mark?.text ? text(mark.text, 120) : null);
     }
   }
 

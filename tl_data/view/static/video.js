@@ -119,7 +119,8 @@ function facts(video) {
   ];
 }
 
-function drawTranscript(spoken, jump) {
+// The lines of a transcript. A click seeks; `showTime` marks the line at a time.
+export function drawTranscript(spoken, jump) {
   const lines = spoken.map((clip) => h("li", {}, h("button", { type: "button", onclick: () => jump(clip.start_sec) }, h("time", {}, clock(clip.start_sec)), text(clip.transcription, 4000))));
   const element = h("ol", { class: "transcript", tabindex: "0", "aria-label": "Lines of the transcript" }, lines);
   let current = -1; // number of the line that is spoken
