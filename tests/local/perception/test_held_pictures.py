@@ -71,6 +71,8 @@ def test_a_long_pause_between_frames_keeps_the_times(tmp_path: Path, name: str, 
     assert first == (0, pytest.approx(25, abs=0.1), "red")
     assert second == (pytest.approx(25, abs=0.1), pytest.approx(30, abs=0.15), "blue")
     assert not [note for note in evidence.notes if "pictures" in note]
+    own = {clip.keyframe: clip for clip in reversed(evidence.clips)}.values()
+    assert all(clip.start_sec <= clip.keyframe_sec < clip.end_sec for clip in own)
 
 
 def test_slides_of_one_frame_each(tmp_path: Path) -> None:

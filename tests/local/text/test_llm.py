@@ -7,6 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,10 @@ def test_frames_are_few_evenly_spaced_and_small(tmp_path: Path) -> None:
     for clip in SALES.clips:
         cv2.imwrite(str(tmp_path / clip.keyframe), np.zeros((1080, 1920, 3), np.uint8))
     assert [frame.time for frame in pick(SALES, tmp_path, 2)] == [9.0, 21.0]
+    clips = tuple(replace(clip, keyframe_sec=clip.start_sec + 0.5) for clip in SALES.clips)
+    assert [f.time for f in pick(replace(SALES, clips=clips), tmp_path, 2)] == [6.5, 18.5]
+    shared = (clips[0], replace(clips[1], keyframe=clips[0].keyframe, keyframe_sec=clips[0].keyframe_sec))
+    assert [f.time for f in pick(replace(SALES, clips=shared), tmp_path, 9)] == [0.5]
     assert pick(SALES, tmp_path, 0) == ()
     assert pick(SHAPES, tmp_path / "nowhere", 9) == ()
     assert max(len(frame.jpeg) for frame in pick(SALES, tmp_path, 9)) < 20_000

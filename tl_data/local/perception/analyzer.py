@@ -264,13 +264,14 @@ class _FrameAnalyzer:
         )
         if part.pictures:
             middle = (span.start + span.end) / 2
-            score, picture = max(
+            score, time, picture = max(
                 (
-                    (_keyframe_score(picture, abs(time - middle) / (span.end - span.start)), picture)
+                    (_keyframe_score(picture, abs(time - middle) / (span.end - span.start)), time, picture)
                     for time, picture in part.pictures
                 ),
                 key=lambda candidate: candidate[0],
             )
+            clip = replace(clip, keyframe_sec=round(time, 3))
             if self._folder is not None:
                 decode.write_jpeg(self._folder / name, picture)
                 if score > self._best:
@@ -283,6 +284,7 @@ class _FrameAnalyzer:
             clip = replace(
                 clip,
                 keyframe=self.clips[-1].keyframe,
+                keyframe_sec=self.clips[-1].keyframe_sec,
                 image_descriptor=self.clips[-1].image_descriptor,
                 encoder_vector=self.clips[-1].encoder_vector,
             )

@@ -134,6 +134,7 @@ class Clip:
     things: tuple[Thing, ...] = ()  # classes from the detector, most probable first
     face_height: float = 0.0  # height of the largest face as a share of the picture's height
     frames: int = 0  # number of frames that the object models analyzed
+    keyframe_sec: float | None = None  # time of the keyframe; None in evidence of earlier versions
 
 
 @dataclass(frozen=True)

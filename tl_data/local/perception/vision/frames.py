@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.evidence import Clip, Evidence
 from tl_data.local.perception.pictures import NotPicture, decoder
 
 SIDE = 512  # pixels of the longer side
@@ -16,7 +16,7 @@ _QUALITY = 80  # of the JPEG files
 class Frame:
     """A picture of a video."""
 
-    time: float  # seconds: the middle of its clip
+    time: float  # of the picture in seconds; in evidence of earlier versions the middle of its clip
     jpeg: bytes
 
 
@@ -27,10 +27,14 @@ def pick(evidence: Evidence, folder: Path, max_frames: int) -> tuple[Frame, ...]
         return ()
     if len(clips) > max_frames:
         clips = [clips[(2 * n + 1) * len(clips) // (2 * max_frames)] for n in range(max_frames)]
+    clip_of: dict[str, Clip] = {}
+    for clip in clips:  # a clip without a picture of its own has that of the clip before it
+        clip_of.setdefault(clip.keyframe, clip)
     frames = []
-    for name, clip in {clip.keyframe: clip for clip in clips}.items():
+    for name, clip in clip_of.items():
         if jpeg := _small(folder / name):
-            frames.append(Frame(round((clip.start_sec + clip.end_sec) / 2, 2), jpeg))
+            middle = (clip.start_sec + clip.end_sec) / 2
+            frames.append(Frame(round(middle if clip.keyframe_sec is None else clip.keyframe_sec, 2), jpeg))
     return tuple(frames)
 
 
