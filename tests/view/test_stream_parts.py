@@ -77,7 +77,7 @@ def test_the_numbers_of_segments_outlive_the_signatures(server: Server, settings
     [variant] = numbers(streams.fetch(TILE).body)
     segments = numbers(streams.fetch(TILE, variant).body)
     assert len(segments) == 2
-    streams.address_seconds = 0.0  # the signatures are old from now on
+    streams.url_seconds = 0.0  # the signatures are old from now on
     assert [streams.fetch(TILE, n).body[1] for n in segments] == [0, 1]
     used = [dict(server.asked(f"GET /{n}.ts")[-1].query)["Signature"] for n in (0, 1)]
     assert used == ["second", "second"]
@@ -90,7 +90,7 @@ def test_a_variant_that_is_gone_does_not_break_the_stream(server: Server, settin
     [variant] = numbers(streams.fetch(TILE).body)
     streams.fetch(TILE, variant)
     server.tell("GET /l.m3u8", say(404))
-    streams.address_seconds = 0.0  # the signatures are old from now on
+    streams.url_seconds = 0.0  # the signatures are old from now on
     assert numbers(streams.fetch(TILE).body) == [variant]
     with pytest.raises(MediaRefused):
         streams.fetch(TILE, variant)
@@ -102,7 +102,7 @@ def test_a_stream_that_is_gone_is_refused(server: Server, settings: Settings) ->
     streams = Streams(settings)
     streams.fetch(TILE)
     server.tell("GET /m.m3u8", say(404))
-    streams.address_seconds = 0.0
+    streams.url_seconds = 0.0
     for _ in range(2):
         with pytest.raises(MediaRefused):
             streams.fetch(TILE)

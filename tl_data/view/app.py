@@ -166,7 +166,7 @@ def _video(viewer: Viewer, query: dict[str, str]) -> Any:
         "play": {
             "kind": playable.kind,
             "reason": playable.reason,
-            "stream": viewer.streams.possible(tile),
+            "stream": viewer.streams.may_have_stream(tile),
         },
     }
 

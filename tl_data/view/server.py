@@ -25,11 +25,12 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
     """Open a lake for the viewer.
 
     Args:
-        place: folder of a lake, an address in a bucket, or a job file; None: the default paths.
+        place: folder of a lake, its address in a bucket, or a job file; None: the first of the default paths
+            that exists.
         media: folder with copies of the sources under the same file names.
 
     Raises:
-        SettingsError: the lake is not found, or the job is invalid.
+        SettingsError: the lake or `media` is not found, or the job is invalid.
         MissingExtra: a package that the page needs is not installed.
     """
     for module in ("starlette", "uvicorn", "deltalake", "numpy"):
@@ -43,7 +44,7 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
         raise SettingsError(f"pass a lake or a job file: this folder has none of {', '.join(DEFAULT_PLACES)}")
     folder = Path(media) if media else None
     if folder is not None and not folder.is_dir():
-        raise SettingsError(f"--media {media}: folder not found")
+        raise SettingsError(f"the folder of media {media} is not found")
     if place.endswith(".toml"):
         from tl_data.pipeline.job import Job
 
@@ -66,7 +67,7 @@ def serve(
         port: the port; 0 selects a free one.
 
     Raises:
-        SettingsError: the port is in use.
+        SettingsError: the port cannot be used: it is in use, or needs other rights.
     """
     import uvicorn
 
@@ -78,13 +79,12 @@ def serve(
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()
-        raise SettingsError(
-            f"port {port} cannot be used: {error.strerror}. Choose another: --port"
-        ) from error
+        raise SettingsError(f"port {port} cannot be used: {error.strerror}. Choose another port") from error
     listener.listen(128)
+    # Other users of the machine and other pages of the browser reach the port, but do not know the token.
     token, port = secrets.token_urlsafe(18), listener.getsockname()[1]
     address = f"http://127.0.0.1:{port}/{token}/"
-    viewer.lake.snapshot()
+    viewer.lake.snapshot()  # an unreadable lake is an error here, and the first page is loaded quickly
     on_ready(address)
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
@@ -93,5 +93,8 @@ def serve(
 
 
 def _usable(settings: Settings) -> Settings | None:
-    """The settings if the service or an installed embedded engine can answer; else None."""
+    """The settings if they name the service or an engine, or the embedded engine is installed; else None.
+
+    No request is sent.
+    """
     return None if settings.embedded and find_spec("wordllama") is None else settings
