@@ -16,9 +16,17 @@ SECRET_PARAMETERS = (
     r"|x-(?:oss|cos)-[\w-]+|jwt|hmac|hash|secret|client_secret|access_?key|(?:security|session)_?token"
 )
 #: A secret parameter in a text. Punctuation after the URL does not belong to the value.
-_SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*(?<![:.,])")
+_SECRET = re.compile(rf"(?i)(?<=[?&;#])({SECRET_PARAMETERS})=[^&\s\"'<>)]*(?<![:.,])")
+#: The same in a URL that is itself a percent-encoded parameter: `?url=https%3A%2F%2Fe.com%2Fv%3Fsig%3Dabc`.
+_ENCODED_SECRET = re.compile(
+    rf"(?i)(%(?:25)*(?:3F|26|3B|23)(?:{SECRET_PARAMETERS})(?:=|%(?:25)*3D))"
+    r"(?:(?!%(?:25)*26)[^&\s\"'<>)])*(?<![:.,])"
+)
+_ENCODED_LOGIN = re.compile(r"(?i)((?:%(?:25)*2F){2})(?:(?!%(?:25)*(?:2F|40))[^/\s@\"'&])+(%(?:25)*40)")
 #: A login in a URL. `https:/` has one slash after the URL was normalized as a path.
-_LOGIN = re.compile(r"(?i)(?:(?<=://)|(?<=\bhttps:/)|(?<=\bhttp:/)|(?<=\bftp:/))[^/\s@\"']+@")
+_LOGIN = re.compile(
+    r"(?i)(?:(?<=://)|(?<![^\s'\"(=])//|(?<=\bhttps:/)|(?<=\bhttp:/)|(?<=\bftp:/))[^/\s@\"']+@"
+)
 _API_KEY = re.compile(r"\btlk_\w+")
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
 #: Parameters that always belong to a signature: S3, GCS, OSS (Alibaba), COS (Tencent), CloudFront, Akamai.
@@ -109,8 +117,9 @@ def redacted(text: str, *secrets: str | None) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    text = without_signatures(text)
-    return _API_KEY.sub("***", _LOGIN.sub("***@", _SECRET.sub(r"\1=***", text)))
+    masked = _ENCODED_SECRET.sub(r"\1***", _SECRET.sub(r"\1=***", without_signatures(text)))
+    masked = _ENCODED_LOGIN.sub(r"\1***\2", masked)
+    return _API_KEY.sub("***", _LOGIN.sub("***@", masked))
 
 
 def encoded(url: str) -> str:

@@ -62,6 +62,15 @@ def test_encoding_keeps_the_meaning_and_is_done_once(path: str) -> None:
         ("failed: https://e.com/v?token=abc: not found", "failed: https://e.com/v?token=***: not found"),
         ("cannot read https:/user:pass@e.com/v?sig=a", "cannot read https:/***@e.com/v?sig=***"),
         ("https://e.com/v?jwt=a.b.c&n=1, and more", "https://e.com/v?jwt=***&n=1, and more"),
+        ("https://e.com/v#sig=a&access_token=b", "https://e.com/v#sig=***&access_token=***"),
+        ("cannot read //user:pass@e.com/v?sig=a", "cannot read ***@e.com/v?sig=***"),
+        ("https://e.com/v.mp4%3FX-Amz-Signature=abc is", "https://e.com/v.mp4%3FX-Amz-Signature=*** is"),
+        (
+            "https://e.com/v?u=https%3A%2F%2Fme%3Apw%40b%2Fv%3Fsig%3Dabc%26n%3D1&m=2",
+            "https://e.com/v?u=https%3A%2F%2F***%40b%2Fv%3Fsig%3D***%26n%3D1&m=2",
+        ),
+        ("https://e.com/v?u=a%253Ftoken%253Dabc, next", "https://e.com/v?u=a%253Ftoken%253D***, next"),
+        ("https://e.com/path//a@b/c%3Fdesign%3D1", "https://e.com/path//a@b/c%3Fdesign%3D1"),
         ("https://e.com/v?design=1&sign=2", "https://e.com/v?design=1&sign=2"),
     ],
 )

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.pictures import many_passes
 from tl_data.local.errors import MediaError
 from tl_data.local.media_validation import check_image
 
@@ -50,6 +51,12 @@ def test_a_picture_that_is_large_only_once_decoded_is_refused(side: int) -> None
     """Whether this package or Pillow judges it."""
     with pytest.raises(MediaError, match="too large"):
         check_image(header(side, side), 1, 1 << 20)
+
+
+def test_a_jpeg_of_many_passes_is_refused() -> None:
+    check_image(many_passes(640, 400), 1, 1 << 24)
+    with pytest.raises(MediaError, match="500 passes"):
+        check_image(many_passes(640, 600), 1, 1 << 24)
 
 
 def test_a_header_of_many_parts_is_refused_soon() -> None:

@@ -15,6 +15,7 @@ from tl_data.local.perception.pictures import MAX_PIXELS
 from tl_data.local.profiles import TODAY, Profile
 
 MAX_BYTES = 32 << 20  # largest file of an image
+_MOST_PASSES = 500  # of a progressive JPEG, which has about 10: each walks over all pixels
 _MOST_READS = 10_000  # of a header: one of many small parts is read for minutes otherwise
 
 
@@ -23,7 +24,7 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
 
     Raises:
         MediaError: the image is not a JPEG or PNG, has a side below `smallest` pixels, or has too
-            many bytes or pixels.
+            many bytes, pixels or passes.
     """
     if len(data) > max_bytes:
         raise MediaError(
@@ -32,6 +33,8 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
     size = _size(data)
     if size is None:
         raise MediaError("parameter_invalid", "The file must be a JPEG or PNG image.")
+    if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > _MOST_PASSES:
+        raise MediaError("parameter_invalid", f"The JPEG image has more than {_MOST_PASSES} passes.")
     width, height = size
     if width * height > MAX_PIXELS or not width:
         dimensions = f": {width}x{height}" if width else ""
