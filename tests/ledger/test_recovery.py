@@ -26,7 +26,7 @@ from tl_data.errors import ConnectionFailed
 from tl_data.functions.embed import embed_video
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import AmbiguousTask, Call, Entry
-from tl_data.ledger.recovery import embedding_task, marked_name
+from tl_data.ledger.recovery import V2_TASK, embedding_task, marked_name
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.session import Session
 from tl_data.settings import Settings
@@ -53,27 +53,39 @@ def own_engine(start_engine: Callable[..., Engine]) -> Engine:
 @pytest.fixture
 def killed(own_engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
     """Have a process killed once the server has its task; gives the settings it had."""
-    root = own_engine.base_url.removesuffix("/v1.3")
-    settings = {"base_url": own_engine.base_url, "home": str(tmp_path), "poll_interval": 0.2}
 
     def kill(video: str, **given: Any) -> Settings:
-        before = created(own_engine)
-        httpx.put(f"{root}/_engine/faults", json={"fault": [DRIPS]}).raise_for_status()
-        said = json.dumps({"video": video, "settings": settings, "given": given})
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, said], env=dict(os.environ))
-        try:
-            deadline = time.monotonic() + 60
-            while created(own_engine) == before:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        finally:
-            process.kill()
-            process.wait()
-        return Settings(**settings)  # type: ignore[arg-type]
+        return kill_while_sending(own_engine, tmp_path, [DRIPS], video, given)
 
     yield kill
-    httpx.put(f"{root}/_engine/faults", json={}).raise_for_status()
+    put_faults(own_engine)
+
+
+def put_faults(engine: Engine, *rules: dict[str, Any]) -> None:
+    """Let requests fail from now on; without rules, none."""
+    root = engine.base_url.removesuffix("/v1.3")
+    httpx.put(f"{root}/_engine/faults", json={"fault": list(rules)}).raise_for_status()
+
+
+def kill_while_sending(
+    engine: Engine, home: Path, rules: list[dict[str, Any]], video: str, given: dict[str, Any]
+) -> Settings:
+    """Embed a video in a process that is killed when the server has its task; the settings of the process."""
+    settings = {"base_url": engine.base_url, "home": str(home), "poll_interval": 0.2}
+    before = created(engine)
+    put_faults(engine, *rules)
+    said = json.dumps({"video": video, "settings": settings, "given": given})
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, said], env=dict(os.environ))
+    try:
+        deadline = time.monotonic() + 60
+        while created(engine) == before:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    return Settings(**settings)  # type: ignore[arg-type]
 
 
 def created(engine: Engine) -> int:
@@ -81,17 +93,19 @@ def created(engine: Engine) -> int:
     return int(stats["embed_tasks_created"])
 
 
-def again(settings: Settings, video: str, **given: Any) -> tuple[list[dict[str, Any]], list[Entry]]:
-    """The same call in this process; its rows, and what the ledger holds then."""
+def again(
+    settings: Settings, video: str, model: str = "tl-local-2", **given: Any
+) -> tuple[list[dict[str, Any]], list[Entry]]:
+    """The same call in this process; its rows, and what the ledger holds of embeddings then."""
 
     async def main() -> tuple[list[dict[str, Any]], list[Entry]]:
         ledger = Ledger.open(settings.ledger_url, settle=0.2)
         client = Client(settings, base_url=str(settings.base_url), limiter=Limiter.of(settings))
         session = Session(settings, client, ledger)
-        session.embed_model = "tl-local-2"
+        session.embed_model = model
         try:
             rows = await embed_video(session, video, given)
-            return rows, [entry async for entry in ledger.entries()]
+            return rows, [entry async for entry in ledger.entries(operation="embed_video")]
         finally:
             await session.aclose()
 
@@ -187,6 +201,49 @@ def test_a_request_that_never_arrived_leaves_no_doubt(
     assert rows
     assert created(own_engine) == before + 1
     assert (entry.attempt, entry.doubt) == (2, None)
+
+
+def test_the_lost_task_of_embed_v2_is_found_by_its_url(
+    today: Engine, put: Callable[..., str], tmp_path: Path
+) -> None:
+    """On an account of today. Those of another length of clips are not taken for ours."""
+    url = put("lost-v2.mp4")
+    try:
+        drips = [DRIPS | {"route": "/embed-v2/tasks"}, {"kind": "gone", "route": "/embed/tasks"}]
+        segmentation = {"strategy": "fixed", "fixed": {"duration_sec": 4}}
+        block = {"media_source": {"url": url}, "segmentation": segmentation}
+        body = {"input_type": "video", "model_name": "marengo3.0", "video": block}
+        httpx.post(f"{today.base_url}/embed-v2/tasks", json=body).raise_for_status()
+        settings = kill_while_sending(today, tmp_path, drips, url, {"video_clip_length": 2})
+        before = created(today)
+        rows, entries = again(settings, url, "marengo3.0", video_clip_length=2)
+    finally:
+        put_faults(today)
+    assert (rows[0]["start_sec"], rows[0]["end_sec"]) == (0.0, 2.0)
+    assert created(today) == before
+    [entry] = [entry for entry in entries if entry.state == "done"]
+    assert (entry.attempt, entry.doubt) == (2, None)
+    assert str(entry.task_id).startswith(V2_TASK)
+
+
+def test_a_lost_task_of_embed_v2_of_an_asset_leaves_a_doubt(
+    today: Engine, quick: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file is embedded by /embed-v2 only if the older route is withdrawn. Its task does not show it."""
+    withdrawn = {"kind": "gone", "route": "/embed/tasks"}
+    part = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 3.0, "video_clip_length": 2}
+    try:
+        drips = [DRIPS | {"route": "/embed-v2/tasks"}, withdrawn]
+        settings = kill_while_sending(today, tmp_path, drips, str(quick), part)
+        before = created(today)
+        rows, [entry] = again(settings, str(quick), "marengo3.0", **part)
+        assert again(settings, str(quick), "marengo3.0", **part)[0] == rows
+    finally:
+        put_faults(today)
+    assert created(today) == before + 1
+    assert entry.attempt == 2
+    assert "which may be" in (entry.doubt or "")
+    assert "may be paid for twice" in caplog.text
 
 
 URL, OTHER = "https://media.example/a.mp4?sv=2024-11-04&sig=1&se=2", "https://media.example/b.mp4"

@@ -213,20 +213,20 @@ def test_vectors_of_a_video_by_marengo_35(account: Account) -> None:
         connection.close()
 
 
-def test_vectors_of_a_video_after_the_older_tasks_are_withdrawn(account: Account) -> None:
+def test_vectors_of_a_video_after_embed_v2_is_withdrawn(account: Account) -> None:
     if not account.today:
         pytest.skip("an account of 2025 has only the older tasks")
     ask = {"video": account.url, "video_clip_length": 4}
     expected = account.call("video_vectors", **ask)
     faults = f"{str(account.connection.settings.base_url).removesuffix('/v1.3')}/_engine/faults"
-    ledger = str(account.path.parent / "ledger-without-embed-tasks")
+    ledger = str(account.path.parent / "ledger-without-embed-v2")
     connection = Connection(account.connection.settings.but(ledger=ledger))
-    gone = {"kind": "gone", "route": "/embed/tasks", "method": "POST"}
+    gone = {"kind": "gone", "route": "/embed-v2/tasks", "method": "POST"}
     httpx.put(faults, json={"fault": [gone]}).raise_for_status()
     try:
-        before = account.requests("POST /embed-v2/tasks")
+        before = account.requests("POST /embed/tasks")
         found = [connection.call(FUNCTIONS["video_vectors"], **ask) for _ in range(2)]
-        assert account.requests("POST /embed-v2/tasks") == before + 1
+        assert account.requests("POST /embed/tasks") == before + 1
     finally:
         httpx.delete(faults).raise_for_status()
         connection.close()

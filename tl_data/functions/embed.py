@@ -14,7 +14,14 @@ from tl_data.client.remote import media_url
 from tl_data.errors import APIError, BadRequest, NotFound, SchemaMismatch, TaskFailed
 from tl_data.functions.search import media
 from tl_data.ledger.models import AmbiguousTask, Call
-from tl_data.ledger.recovery import CLIP_SECONDS, embedding_task, is_withdrawn, marked_name, source_of
+from tl_data.ledger.recovery import (
+    CLIP_SECONDS,
+    V2_TASK,
+    embedding_task,
+    is_withdrawn,
+    marked_name,
+    source_of,
+)
 from tl_data.models import SearchModel, embed_name, search_model
 from tl_data.session import Session
 from tl_data.types import COUNT, NUMBER, TEXT, TEXTS, VECTOR, VECTORS
@@ -24,9 +31,6 @@ Json = dict[str, Any]
 
 #: The schema of the rows that the ledger keeps.
 SCHEMA = pa.schema(list(VECTORS.value_type))
-
-#: The prefix of a task id in the ledger that is of /embed-v2 in place of a withdrawn /embed/tasks.
-V2_TASK = "embed-v2:"
 
 
 async def embed_video(session: Session, video: str, parameters: Mapping[str, Any]) -> list[Json]:
@@ -50,18 +54,33 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
         former_content_key=identity.former_key,
     )
     models = {model} | ({session.models.search} if session.models else set())
-    uses_v2 = await _requires_v2(session)
+    has_v2 = await _has_v2(session)
+    known_model = search_model(model)
+    only_v2 = has_v2 and known_model is not None and known_model.multi_input_only  # Marengo 3.5
 
     async def send_v2() -> str:
-        asset = await session.asset(video, identity)
-        minutes = float(asset.get("duration") or 0.0) / 60
-        block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(parameters, model)}
+        if await session.is_fetched(video):
+            source = {"url": media_url(video)}
+            minutes = await _minutes(session, video, parameters)
+        else:
+            asset = await session.asset(video, identity)
+            source = {"asset_id": str(asset["_id"])}
+            minutes = float(asset.get("duration") or 0.0) / 60
+        block = {"media_source": source, **_v2_options(parameters, model)}
         task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
-        return str(task["_id"])
+        return V2_TASK + str(task["_id"])
+
+    # A file is embedded by /embed, whose tasks show its name, so that a lost task can be found. Tasks of
+    # /embed-v2 show nothing of an asset.
+    v2_first = only_v2 or (has_v2 and await session.is_fetched(video))
 
     async def send() -> str:
-        if uses_v2:
-            return await send_v2()
+        if v2_first:
+            try:
+                return await send_v2()
+            except (NotFound, BadRequest) as gone:
+                if only_v2 or not is_withdrawn(gone):
+                    raise
         minutes = await _minutes(session, video, parameters)
         try:
             async with session.sendable(video) as sent:
@@ -73,25 +92,28 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
                     **parameters,
                 )
         except (NotFound, BadRequest) as gone:
-            if not is_withdrawn(gone) or not await _has_v2(session):
+            if v2_first or not has_v2 or not is_withdrawn(gone):
                 raise
-        return V2_TASK + await send_v2()
+        return await send_v2()
 
     async def find() -> str | AmbiguousTask | None:
-        if uses_v2:
-            if await ledger.unsettled_since(call) is None:
-                return None
-            return AmbiguousTask(
-                "tasks of /embed-v2 show neither the ledger key nor the video that they embed"
-            )
-        return await embedding_task(client, session.watcher, ledger, call, video, models)
+        doubt: AmbiguousTask | None = None
+        for v2 in (True,) if only_v2 else (v2_first, not v2_first) if has_v2 else (False,):
+            found = await embedding_task(
+                client, session.watcher, ledger, call, video, models,
+                v2=v2, may_be_withdrawn=has_v2 and not only_v2,
+            )  # fmt: skip
+            if isinstance(found, str):
+                return V2_TASK + found if v2 else found
+            doubt = doubt or found
+        return doubt
 
     entry = await ledger.submit(call, send, find)
     if entry.state == "done":
         recorded = entry.result  # a list in ledgers of earlier versions
         return list(recorded.to_pylist() if isinstance(recorded, pa.Table) else recorded)
     task_id = str(entry.task_id)
-    uses_v2 = uses_v2 or task_id.startswith(V2_TASK)
+    uses_v2 = only_v2 or task_id.startswith(V2_TASK)
     try:
         wait = session.watcher.wait_embed_v2 if uses_v2 else session.watcher.wait_embed
         task = await wait(task_id.removeprefix(V2_TASK))
@@ -105,16 +127,6 @@ async def embed_video(session: Session, video: str, parameters: Mapping[str, Any
     if not entry.reused:
         current().video_minutes += minutes
     return list(rows.to_pylist())
-
-
-async def _requires_v2(session: Session) -> bool:
-    """Whether only /embed-v2 accepts the session's model (Marengo 3.5).
-
-    Other models use /embed/tasks for as long as the service has it: its tasks show what they embed, so a lost
-    task can be found again.
-    """
-    model = search_model(session.embed_model)
-    return model is not None and model.multi_input_only and await _has_v2(session)
 
 
 async def _has_v2(session: Session) -> bool:

@@ -7,7 +7,7 @@ An embedding task of /embed has no metadata: the platform shows only its source,
 an uploaded file. The name of an uploaded file contains the key. A URL identifies the video but not the
 embedded part of it, so a task with the same URL counts as the lost one only if its vectors cover the
 requested part, or the whole length in the file's header. If that cannot be decided, the result is an
-`AmbiguousTask`. A task of /embed-v2 does not show its source either: see functions/embed.py.
+`AmbiguousTask`. A task of /embed-v2 shows its URL in the same way, but nothing of an asset.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ METADATA_KEY = "tl_data_key"
 
 #: The prefix of a task id in the ledger that is the id of an indexed asset and not of an indexing task.
 INDEXED_ASSET = "indexed-asset:"
+
+#: The prefix of a task id in the ledger that is the id of a task of /embed-v2 and not of /embed.
+V2_TASK = "embed-v2:"
 
 #: States of an unfinished task.
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
@@ -295,7 +298,15 @@ async def keyed_analyses(
 
 
 async def embedding_task(
-    client: Client, watcher: TaskWatcher, ledger: Ledger, call: Call, video: str, models: set[str]
+    client: Client,
+    watcher: TaskWatcher,
+    ledger: Ledger,
+    call: Call,
+    video: str,
+    models: set[str],
+    *,
+    v2: bool = False,
+    may_be_withdrawn: bool = False,
 ) -> str | AmbiguousTask | None:
     """The task of an earlier request for this call whose answer was lost; None if there is certainly none.
 
@@ -304,32 +315,52 @@ async def embedding_task(
 
     Args:
         models: the names by which the server may call the model.
+        v2: look for a task of /embed-v2, not of /embed.
+        may_be_withdrawn: whether the server may have withdrawn the route. Then it has no such task.
     """
     since = await ledger.unsettled_since(call)
     if since is None:
         return None
     earliest = datetime.fromtimestamp(since, UTC) - CLOCKS
     tasks: dict[str, Like] = {}
-    sent = await _sent_url(client, video)
+    sent, signing = await _sent_url(client, video), client.settings.signing_parameters
+    tasks_since = client.list_embed_v2_tasks if v2 else client.list_embed_tasks
     try:
-        async for task in client.list_embed_tasks(started_at=f"{earliest - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
-            like = _likeness(task, call, sent, models, client.settings.signing_parameters)
+        async for task in tasks_since(started_at=f"{earliest - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
+            like = _likeness(_as_older(task) if v2 else task, call, sent, models, signing)
             created = moment(task.get("created_at"))
             early = created is not None and created < earliest and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
                 tasks[str(task["_id"])] = like
     except (BadRequest, NotFound) as error:
+        if may_be_withdrawn and is_withdrawn(error):
+            return None
         return AmbiguousTask(
             f"the server does not list its embedding tasks ({error.code or error.http_status})"
         )
     if tasks:
-        recorded = {entry.task_id async for entry in ledger.entries(operation=call.operation)}
+        entries = ledger.entries(operation=call.operation)
+        recorded = {str(entry.task_id).removeprefix(V2_TASK) async for entry in entries}
         tasks = {task_id: like for task_id, like in tasks.items() if task_id not in recorded}
     unsure: list[str] = []
     for task_id, like in reversed(tasks.items()):  # the oldest first
         if like == "marked":
             return task_id
-        matches = await _embeds_part(client, watcher, task_id, call, video) if like == "same" else None
+        matches: bool | None = None
+        try:
+            if v2 and sent is not None:
+                # The list does not show the length of the clips, but a task that has ended does.
+                ended = _as_older(await watcher.wait_embed_v2(task_id))
+                like = _likeness(ended, call, sent, models, signing)
+                matches = False if like == "other" else None
+            elif like == "same":
+                ended = await watcher.wait_embed(task_id)
+            if like == "same":
+                matches = await _embeds_part(client, ended, call, video)
+        except (TaskFailed, NotFound):
+            matches = False
+        except APIError:
+            matches = None
         if matches:
             return task_id
         if matches is None:
@@ -389,19 +420,29 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
     return "same" if same else "unknown"
 
 
-async def _embeds_part(
-    client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
-) -> bool | None:
-    """Whether a task embeds the same part of the video as this call; None if that cannot be decided.
+def _as_older(task: Mapping[str, Any]) -> Json:
+    """A task of /embed-v2 with the fields that a task of /embed has."""
+    listed = (task.get("video_embedding") or {}).get("metadata") or {}
+    shown = {**listed, **(task.get("metadata") or {})}
+    scopes = shown.get("embedding_scopes") or shown.get("video_embedding_scope")
+    metadata = {
+        "input_url": shown.get("input_url"),
+        "input_filename": shown.get("input_filename"),
+        "video_clip_length": shown.get("clip_length"),
+        "video_embedding_scope": scopes and ["video" if scope == "asset" else scope for scope in scopes],
+    }
+    segments = [
+        {"start_offset_sec": part.get("start_sec"), "end_offset_sec": part.get("end_sec")}
+        for part in task.get("data") or []
+    ]
+    return {**task, "video_embedding": {"metadata": metadata, "segments": segments}}
+
+
+async def _embeds_part(client: Client, task: Mapping[str, Any], call: Call, video: str) -> bool | None:
+    """Whether a ready task embeds the same part of the video as this call; None if that cannot be decided.
 
     The platform does not show the part. It follows from the times of the vectors.
     """
-    try:
-        task = await watcher.wait_embed(task_id)
-    except (TaskFailed, NotFound):
-        return False
-    except APIError:
-        return None
     segments = (task.get("video_embedding") or {}).get("segments") or []
     starts, ends = ([float(s[n]) for s in segments if s.get(n) is not None] for n in _SPAN)
     if not starts or not ends:

@@ -505,6 +505,7 @@ async def list_tasks(request: Request) -> Response:
 
     def show(row: Row) -> Json:
         metadata = {"video_embedding_scope": _scopes_to_json(row), "duration": row["duration"]}
+        metadata |= {"input_url": row["url"]} if row["url"] else {}
         return _task_json(row) | {"video_embedding": {"metadata": metadata}}
 
     return JSONResponse(listing.fetch_page(engine.store, "embed_tasks", show))
@@ -527,6 +528,7 @@ async def retrieve(request: Request) -> Response:
         response["metadata"] = {"input_type": row["kind"]} | _metadata(
             options, row["scopes"], row["clip_length"], row["duration"]
         )
+        response["metadata"] |= {"input_url": row["url"]} if row["url"] else {}
         if row["model_name"] == MARENGO_35:
             response["metadata"]["embedding_dimension"] = row["dimension"] or MAX_DIMENSION
             response["usage"] = {"input_tokens": _input_tokens(row), "truncated": False}
