@@ -460,15 +460,6 @@ def test_bodies_in_every_wrapping(server: Server, run: Run, kind: str) -> None:
     assert run(CALLS["retrieve_index"])["_id"] == INDEX
 
 
-def test_headers_of_a_response(server: Server, run: Run) -> None:
-    """Names are in lower case, equal names are one, and a value in another encoding is text."""
-    head = b"X-Goog-Hash: crc32c=a\r\nx-goog-hash: md5=b\r\nETag: \xe9\r\nDate: \xc3\xa9\r\n"
-    server.tell("GET /file", b"HTTP/1.1 200 OK\r\n" + head + b"content-length: 2\r\n\r\n{}")
-    answer = run(lambda c: c.transport.send("GET", f"{server.url}/file", {}))
-    expected = {"x-goog-hash": "crc32c=a, md5=b", "etag": "é", "date": "é", "content-length": "2"}
-    assert (answer.status, dict(answer.headers), answer.body) == (200, expected, b"{}")
-
-
 def test_a_broken_gzip_body_is_a_lost_answer(server: Server, run: Run) -> None:
     good = say(200, {"_id": INDEX})
     server.tell(f"GET /indexes/{INDEX}", say(200, b"\x1f\x8bnot gzip", content_encoding="gzip"), good)

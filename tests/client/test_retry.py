@@ -266,7 +266,7 @@ class Budget:
         self.calls.append((category, video_minutes, tokens))
 
     def observe(self, category: str, headers: Any, status: int, retry_after: float | None) -> None:
-        self.calls.append((category, headers.get("x-ratelimit-remaining"), status, retry_after))
+        self.calls.append((category, headers.get("X-RateLimit-Remaining"), status, retry_after))
 
     async def aclose(self) -> None:
         self.calls.append("closed")

@@ -1,23 +1,26 @@
-"""The HTTP transport: the only module of the client that imports aiohttp.
+"""The HTTP transport: the only module that imports httpx.
 
-Every failure to receive a complete response becomes a `ConnectionFailed`; its `maybe_done` tells whether the
-server may have processed the request. No exception of the library leaves this module, not even as the context
-of another one, because it may contain the request headers with the API key.
+It uses the requests and responses of httpx with the transport of aiohttp, because httpx's own connection pool
+slows down above 64 concurrent requests. Every failure to receive a complete response becomes a
+`ConnectionFailed`; its `maybe_done` tells whether the server may have processed the request. No exception of
+the libraries leaves this module, not even as the context of another one, because it may contain the request
+headers with the API key.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-import certifi
+import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from tl_data._version import __version__
 from tl_data.errors import ConnectionFailed
@@ -27,10 +30,8 @@ CONNECT_TIMEOUT = 15.0  # seconds
 MAX_CONNECTIONS = 1024  # of each pool; the setting `concurrency` keeps the number in use lower
 KEEP_ALIVE = 4.0  # seconds until an idle connection is closed; common servers close it after 5 s
 READ_BUFFER = 256 * 1024  # bytes
-CHUNK = 16 * 1024  # maximum bytes of a chunk of a streamed response
 
-_TIMEOUTS = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
-_FAILURES = (aiohttp.ClientError, aiohttp.http_exceptions.HttpProcessingError, OSError)
+_FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Response:
-    """A complete response. The names in `headers` are in lower case."""
+    """A complete response. The names in `headers` are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -72,8 +73,8 @@ class Transport:
     def __init__(self, timeout: float, secret: str | None) -> None:
         self._timeout = timeout
         self._secret = secret
-        self._context = _ssl_context()
-        self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
+        self._context = httpx.create_ssl_context()
+        self._transports: dict[tuple[bool, bool], AiohttpTransport] = {}
 
     async def send(
         self,
@@ -95,8 +96,11 @@ class Transport:
         """
 
         async def exchange(deadline: asyncio.Timeout) -> Response:
-            async with await self._start(method, url, headers, content, fresh, deadline) as response:
-                return Response(response.status, _headers(response), await response.read())
+            response = await self._start(method, url, headers, content, fresh, deadline)
+            try:
+                return Response(response.status_code, response.headers, await response.aread())
+            finally:
+                await response.aclose()
 
         return await self._within(url, exchange)
 
@@ -110,19 +114,22 @@ class Transport:
             ConnectionFailed: the connection failed, or no response or no further chunk arrived in time.
         """
 
-        async def start(deadline: asyncio.Timeout) -> aiohttp.ClientResponse:
+        async def start(deadline: asyncio.Timeout) -> httpx.Response:
             return await self._start(method, url, headers, content, False, deadline)
 
-        async with await self._within(url, start) as response:
-            yield Stream(response.status, _headers(response), self._chunks(response, url))
+        response = await self._within(url, start)
+        try:
+            yield Stream(response.status_code, response.headers, self._chunks(response, url))
+        finally:
+            await response.aclose()
 
     @staticmethod
     def response(stream: Stream, body: bytes) -> Response:
         """The complete response of a stream whose body was read."""
         return Response(stream.status, stream.headers, body)
 
-    async def _chunks(self, response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
-        body = response.content.iter_chunked(CHUNK)
+    async def _chunks(self, response: httpx.Response, url: str) -> AsyncIterator[bytes]:
+        body = response.aiter_bytes()
 
         async def next_chunk(_: asyncio.Timeout) -> bytes | None:
             return await anext(body, None)
@@ -138,17 +145,19 @@ class Transport:
         content: bytes | Body | None,
         fresh: bool,
         deadline: asyncio.Timeout,
-    ) -> aiohttp.ClientResponse:
+    ) -> httpx.Response:
         """Send the request and read the status and headers of the response."""
         head = {"user-agent": f"tl_data/{__version__}", "accept-encoding": "gzip, deflate", **headers}
+        timeouts = {"timeout": {"connect": CONNECT_TIMEOUT, "read": None, "write": None, "pool": None}}
+        transport = self._transport(url, fresh)
         if content is not None and not isinstance(content, bytes):
             head["content-type"] = content.content_type
             content = content.content or content
-        session = self._session(url, fresh)
         if content is None or isinstance(content, bytes):
-            return await session.request(method, url, headers=head, data=content, allow_redirects=False)
+            request = httpx.Request(method, _parsed(url), headers=head, content=content, extensions=timeouts)
+            return await transport.handle_async_request(request)
 
-        # The library reports an exception of the body, such as an unreadable file, as a lost connection.
+        # The libraries report an exception of the body, such as an unreadable file, as a lost connection.
         # So the exception of the body is kept, and raised instead.
         body_errors: list[Exception] = []
         body = content
@@ -163,84 +172,71 @@ class Transport:
                 raise
 
         head["content-length"] = str(body.length)
+        request = httpx.Request(method, _parsed(url), headers=head, content=chunks(), extensions=timeouts)
         try:
-            return await session.request(method, url, headers=head, data=chunks(), allow_redirects=False)
+            return await transport.handle_async_request(request)
         except _FAILURES:
             if body_errors:
                 raise body_errors[0] from None
             raise
 
     async def _within(self, url: str, step: Callable[[asyncio.Timeout], Awaitable[T]]) -> T:
-        """Run one step of an exchange within the timeout, and convert exceptions of the library."""
+        """Run one step of an exchange within the timeout, and convert exceptions of the libraries."""
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 return await step(deadline)
+        except TimeoutError:
+            failure = ConnectionFailed(f"no complete response from {_host(url)} within {self._timeout:g} s")
+            failure.maybe_done = True
         except (*_FAILURES, UnicodeError) as error:  # UnicodeError: the host is no valid domain name
             failure = self._connection_error(error, url)
         raise failure  # outside of the except block, so that the library's exception is not its context
 
-    def _session(self, url: str, fresh: bool) -> aiohttp.ClientSession:
+    def _transport(self, url: str, fresh: bool) -> AiohttpTransport:
         # Requests to the embedded engine never go through the proxies of the environment.
         key = (fresh, is_loopback(url))
-        if key not in self._sessions:
-            self._sessions[key] = _session(self._context, *key)
-        return self._sessions[key]
+        if key not in self._transports:
+            self._transports[key] = AiohttpTransport(
+                verify=self._context, client=lambda: _session(self._context, *key)
+            )
+        return self._transports[key]
 
     def _connection_error(self, error: Exception, url: str) -> ConnectionFailed:
-        """Convert an exception of the library. `maybe_done` is set if the request may have arrived."""
+        """Convert an exception of the libraries. `maybe_done` is set if the request may have arrived."""
+        cause = error.__cause__ or error
         host = _host(url)
         maybe_done, retryable = False, True
-        if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if isinstance(cause, aiohttp.ClientConnectorDNSError):
             text = f"could not resolve host {urlsplit(url).hostname}"
-        elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        elif isinstance(cause, aiohttp.ClientConnectorCertificateError):
             text = f"TLS certificate of {host} could not be verified"
-        elif isinstance(error, aiohttp.ConnectionTimeoutError):
+        elif isinstance(cause, aiohttp.ConnectionTimeoutError):
             text = f"connecting to {host} timed out after {CONNECT_TIMEOUT:g} s"
-        elif isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or "connection refused"
+        elif isinstance(cause, aiohttp.ClientConnectorError):
+            reason = cause.os_error.strerror or "connection refused"
             text = f"could not connect to {host}: {reason}"
-        elif isinstance(error, TimeoutError):
-            text, maybe_done = f"no complete response from {host} within {self._timeout:g} s", True
-        elif isinstance(error, aiohttp.InvalidURL | UnicodeError):
+        elif isinstance(
+            cause, httpx.InvalidURL | httpx.UnsupportedProtocol | aiohttp.InvalidURL | UnicodeError
+        ):
             text, retryable = f"invalid URL: {redacted(url)!r}", False
         else:
             maybe_done = True
-            text = f"connection to {host} closed before the response was complete ({type(error).__name__})"
+            text = f"connection to {host} closed before the response was complete ({type(cause).__name__})"
         failure = ConnectionFailed(redacted(text, self._secret))
         failure.maybe_done, failure.retryable = maybe_done, retryable
         return failure
 
     async def aclose(self) -> None:
         """Close all connections."""
-        sessions, self._sessions = self._sessions, {}
-        for session in sessions.values():
-            await session.close()
-        if sessions:
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            await transport.aclose()
+        if transports:
             await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
 
 
-def _ssl_context() -> ssl.SSLContext:
-    """Certificates of the files that the environment names, or else those of certifi."""
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if file or folder:
-        return ssl.create_default_context(cafile=file, capath=folder)
-    return ssl.create_default_context(cafile=certifi.where())
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """The headers of a response, with names in lower case. The values of equal names are joined by commas."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.raw_headers:
-        name, value = raw_name.decode("latin-1").lower(), _text(raw_value)
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+#: Parsing takes as long as all other steps of building a request. Most requests go to few URLs.
+_parsed = lru_cache(maxsize=256)(httpx.URL)
 
 
 def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.ClientSession:
@@ -256,7 +252,6 @@ def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.Cl
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=not loopback,
         read_bufsize=READ_BUFFER,
-        timeout=_TIMEOUTS,
     )
     # aiohttp would retry GET, PUT and DELETE once, without usage accounting and rate limiting. Only retry.py
     # retries requests. The test client of aiohttp disables these retries in the same way.
