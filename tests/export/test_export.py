@@ -16,7 +16,7 @@ import tl_data
 from tests.support.export_lake import AT, small_lake, video, write_chapters, write_clips, write_videos
 from tl_data.errors import ExportError, SettingsError
 from tl_data.export.rows import VectorRows
-from tl_data.export.sink import error_kind, parse_target
+from tl_data.export.sink import error_kind, export_error, parse_target
 from tl_data.export.state import State
 from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.row_ids import digests, row_id
@@ -167,6 +167,25 @@ def test_the_command(lake: Lake, tmp_path: Path) -> None:
     assert len(rows) == 9
     assert {*rows[0]} == {"id", "words"}
     assert run("nothing://x").returncode == 2
+
+
+def test_a_change_of_the_connection_leaves_the_digests_of_rows(lake: Lake) -> None:
+    def options(target: str) -> str:
+        return parse_target(target).content_options
+
+    assert options("mongodb://h/db?tls=true&srv=true&replicaSet=a&authSource=b&directConnection=true") == ""
+    assert options("weaviate://h?grpc_port=1&collection=c&tls=true") == options("weaviate://h") == ""
+    assert options("vespa://h?schema_folder=app&namespace=n") == ""
+    # These change what is written, or may name another server.
+    assert options("qdrant://h?metric=dot&tls=true") == "metric=dot"
+    assert options("pinecone://clips?host=other") == "host=other"
+    assert options("webvtt://./out?language=en") == "language=en"
+
+
+def test_an_error_says_whether_the_next_export_resumes() -> None:
+    lost = [export_error("t", OSError("x"), "lost", resumes=resumes) for resumes in (False, True)]
+    assert [error.code for error in lost] == ["target_lost"] * 2
+    assert ["skips the rows" in str(error) for error in lost] == [False, True]
 
 
 def test_errors_are_classified() -> None:

@@ -12,16 +12,20 @@ from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest, NotFound
 from tl_data.models import TEXT_MODEL
 
+# Limits of the service, from its documentation of /analyze/batches as of November 2026.
 BATCH_ITEMS = 1000  # maximum number of items in a batch
 BATCH_HOURS = 2000.0  # maximum hours of video in a batch
-ACTIVE_BATCHES = 5  # maximum number of running batches of an account
+ACTIVE_BATCHES = 5  # maximum number of batches of an account that have not ended
 
 
 class AnalyzeTaskMethods(BaseClient):
     """/analyze/tasks and /analyze/batches."""
 
     async def account_generation(self) -> Generation:
-        """The API generation of the account (see `Generation`). A free request detects it once."""
+        """The API generation of the account (see `Generation`), detected once by a free request.
+
+        Accounts of 2025 answer a list of analysis tasks with status 404, 405 or 410.
+        """
         async with self.generation_lock:
             if self.generation is None:
                 try:
@@ -56,11 +60,20 @@ class AnalyzeTaskMethods(BaseClient):
         """Create an analysis task; returns `task_id` and `status`.
 
         Args:
+            video: a video object, or the id of an indexed video; None if `image` has all that is analyzed.
+            prompt: for the mode `general`, which takes either this or `prompt_v2`.
+            prompt_v2: {"input_text": ...}, with reference images; not with `prompt` or `image`.
+            max_tokens: 512 to 98,304 (from 2,048 for segments), or "unlimited" for segments by Pegasus 1.6.
+            start_time: start of the analyzed part in seconds. The part has 1 s to 2 h, which are billed.
+            end_time: end of the analyzed part in seconds.
+            min_segment_duration: seconds, at least 2; for the mode `time_based_metadata` alone.
+            max_segment_duration: seconds, at least 2; for the mode `time_based_metadata` alone.
             custom_id: returned in the task and in lists; at most 64 characters of [A-Za-z0-9_-].
             idempotency_key: sent as Idempotency-Key; the same key creates no second task.
 
         Raises:
-            APIError: if `maybe_done` is set, the task may exist. Search for its custom_id before you retry.
+            APIError: if `maybe_done` is set, the task may exist. Before you create it again, list the tasks
+                and compare their `custom_id`.
         """
         body = video_fields(video, model_name) | given(
             image=image,
@@ -128,7 +141,9 @@ class AnalyzeTaskMethods(BaseClient):
         defaults: Mapping[str, Any] | None = None,
         video_minutes: float = 0.0,
     ) -> Json:
-        """Create 1 to 1,000 analysis tasks with one request; returns `batch_id` and `items`, one per task.
+        """Create a batch of 1 to 1,000 items; returns `batch_id` and `items`.
+
+        Each item is one request of the batch and becomes one analysis task, whose id is its `task_id`.
 
         Args:
             requests: each has `video` {"type": "asset_id", "asset_id"}, and may have custom_id, prompt
@@ -137,8 +152,9 @@ class AnalyzeTaskMethods(BaseClient):
             video_minutes: total minutes of video, for the rate limiter.
 
         Raises:
-            BadRequest: no task was created; with HTTP status 409, because an asset is not ready.
-            RateLimited: five batches of the account are running.
+            BadRequest: no task was created. HTTP status 409: an asset is not ready.
+            RateLimited: a rate limit is reached, or five batches of the account have not ended.
+            APIError: if `maybe_done` is set, the batch may exist.
         """
         body = given(
             model_name=model_name,

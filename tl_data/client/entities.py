@@ -68,7 +68,14 @@ class EntityMethods(BaseClient):
 
     @operation("POST /entity-collections/{entity_collection_id}/entities/bulk")
     async def create_entities(self, entity_collection_id: str, entities: list[Mapping[str, Any]]) -> Json:
-        """Create many entities. The response lists failures in `failed_count` and `errors`."""
+        """Create many entities. Failures do not stop the others.
+
+        Args:
+            entities: each has `name` and `asset_ids`, and may have `description` and `metadata`.
+
+        Returns:
+            `success_count`, `entities`, `failed_count`, and `errors` with `entity_index` and `error_reason`.
+        """
         route = f"{_collection(entity_collection_id)}/entities/bulk"
         body = {"entities": [dict(entity) for entity in entities]}
         return await self.send(Request("POST", route, json=body, repeat=Repeat.NEVER))
@@ -85,7 +92,12 @@ class EntityMethods(BaseClient):
         sort_by: str | None = None,
         sort_option: str | None = None,
     ) -> AsyncIterator[Json]:
-        """List the entities of a collection."""
+        """List the entities of a collection.
+
+        Args:
+            sort_by: created_at, updated_at or name.
+            sort_option: desc (default) or asc.
+        """
         query = given(
             page=page,
             page_limit=page_limit,

@@ -352,7 +352,9 @@ class _Run:
                 if kind == "row":
                     raise _RowsRefused from error
                 if kind != "lost" or attempt == ATTEMPTS - 1:
-                    raise export_error(self.target.name, error, kind) from error
+                    raise export_error(
+                        self.target.name, error, kind, resumes=not self.sink.single_file
+                    ) from error
                 time.sleep(WAIT * 2**attempt)
         raise AssertionError("unreachable")
 

@@ -1,9 +1,10 @@
-"""The interface of export targets: what a tool supports, how to write to it, and which rows it refused.
+"""The interface of export targets: what a tool supports, how to write to it, and which rows it refuses.
 
     SINK = Sink("lancedb", reader="vectors", connect=connect, extra="lancedb", location_format="FOLDER")
 
 `connect(target)` opens the tool and returns a `Store`, which creates collections, and upserts and deletes
-rows. The runner reads the lake, compares it with the state of the target, and sends Arrow record batches.
+rows. The runner reads the lake and compares it with the record of earlier exports, which the lake holds, too
+(`state.py`). It sends the changed rows as Arrow record batches.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns of the exported rows and, if they have vectors, the dimension and the metric."""
+    """The columns of the exported rows without `id` and `vector`; for vectors, their dimension and metric."""
 
     table: str
     schema: pa.Schema
@@ -71,14 +72,18 @@ class Target:
 
     @property
     def identity(self) -> str:
-        """The address with an absolute path; it selects the stored state of the target."""
+        """The address with an absolute path. It selects the record of earlier exports to this target."""
         return self._named(str(self.file.absolute()) if self.is_path else self.location)
 
     @property
     def content_options(self) -> str:
-        """The options that affect the content of rows, as a query string."""
-        options = sorted(self.options.items())
-        return "&".join(f"{k}={v}" for k, v in options if k not in (*LOCATION_OPTIONS, "table"))
+        """The options that can affect the content of rows, as a query string, which is part of their digests.
+
+        If one of them changes, the next export sends all rows. These are all options except those that select
+        where rows are written and how the connection is made.
+        """
+        others = (*LOCATION_OPTIONS, *CONNECTION_OPTIONS, "table")
+        return "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k not in others)
 
     def _named(self, location: str) -> str:
         query = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in LOCATION_OPTIONS)
@@ -100,7 +105,7 @@ class Target:
         return self.options.get("collection", "tl_vectors")
 
     def url(self, scheme: str = "http", port: int | None = None) -> str:
-        """The URL of an HTTP server; HTTPS with `?tls=true`."""
+        """The URL of an HTTP server; HTTPS with `?tls=true` or on port 443."""
         secure = self.options.get("tls") == "true" or self.port == 443
         number = self.port or port
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -109,6 +114,17 @@ class Target:
 
 #: Options that select where rows are written.
 LOCATION_OPTIONS = ("collection", "namespace", "schema", "database")
+#: Options of the connection to the same server, which leave the rows as they are. `host` and `socket` are not
+#: among them: they may name another server.
+CONNECTION_OPTIONS = (
+    "authSource",
+    "directConnection",
+    "grpc_port",
+    "replicaSet",
+    "schema_folder",
+    "srv",
+    "tls",
+)
 
 
 class Store(Protocol):
@@ -116,10 +132,11 @@ class Store(Protocol):
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The exceptions of the tool's client."""
+        """The exceptions of the tool's client, for `error_kind`. Others end the export as they are."""
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check dimension, metric and columns. Create a missing collection if `create` is true.
+        """Check dimension, metric and columns, as far as the tool reports them. With `create`, create a
+        missing collection.
 
         Returns:
             Whether the collection was missing.
@@ -146,11 +163,11 @@ class Sink:
     """Describes a tool that an export can write to."""
 
     name: str
-    reader: Literal["vectors", "timelines", "tables"]
+    reader: Literal["vectors", "timelines", "tables"]  # which reader of the lake supplies the rows
     connect: Callable[[Target], Store]
-    location_format: str
+    location_format: str  # the part of an address after `://`, or what it names; for messages
     extra: str | None = None  # the extra of this package that installs the client
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)  # name -> help text
     #: The tables that are exported if none is named; (): those of `rows.EXPORTABLE` that the lake has.
     default_tables: tuple[str, ...] = ()
     #: The allowed tables; (): only the default tables, or `rows.EXPORTABLE` if `reader` is `tables`.
@@ -237,19 +254,20 @@ def check_names(sink: Sink, names: Iterable[str]) -> None:
         if is_reserved or (sink.valid_name is not None and not sink.valid_name.fullmatch(name)):
             why = "reserves this name" if is_reserved else "does not allow this name"
             raise SettingsError(
-                f"field {name!r}: {sink.name} {why}; rename it: fields={{'my_name': 'column'}}"
+                f"field {name!r}: {sink.name} {why}. Rename it in fields={{'name in the target': 'column'}}, "
+                "which must list all columns to export"
             )
 
 
 def check_same(what: str, actual: Any, expected: Any, target: str) -> None:
-    """Compare a property of a collection with the same property of the lake.
+    """Check that a property of a collection is the one that the export needs.
 
     Raises:
         SchemaMismatch: they differ.
     """
     if actual != expected:
         raise SchemaMismatch(
-            f"{target}: {what} is {actual}, but the lake's is {expected}. Nothing was written. "
+            f"{target}: {what} is {actual}, but this export needs {expected}. Nothing was written. "
             "Choose another collection, or remove this one."
         )
 
@@ -268,6 +286,9 @@ def import_client(extra: str, *names: str) -> list[Any]:
         raise MissingExtra(names[0].partition(".")[0], extra) from error
 
 
+# Most clients raise one class for many causes, so the text of an error decides. The patterns are wordings of
+# clients, servers, operating systems and HTTP. `_LOST_TYPE` is searched in the name of the class alone: words
+# such as "network" also occur in messages about the content of rows.
 _FULL = re.compile(
     r"(?i)no space left|disk.{0,12}full|os error 28|quota.{0,20}exceed|storage.{0,20}(full|limit)|too full"
     r"|OutOfMemory"
@@ -288,7 +309,10 @@ def error_kind(error: BaseException) -> Literal["full", "lost", "denied", "row"]
     """Classify an error of a client library.
 
     Returns:
-        `full` and `denied` stop the export, `lost` is retried, and `row` bisects the batch.
+        full: the target has no space. The export stops.
+        denied: the target refuses the credentials. The export stops.
+        lost: the target is unreachable, overloaded or failed. The batch is sent again, then the export stops.
+        row: any other error. The batch is bisected to find the rows that the target refuses.
     """
     status = next(
         (
@@ -312,14 +336,20 @@ def error_kind(error: BaseException) -> Literal["full", "lost", "denied", "row"]
     return "row"
 
 
-def export_error(target: str, error: BaseException, kind: str) -> ExportError:
-    """The error that ends an export. `kind` is a result of `error_kind`."""
+def export_error(target: str, error: BaseException, kind: str, *, resumes: bool = False) -> ExportError:
+    """The error that ends an export, with the code `target_{kind}`.
+
+    Args:
+        target: the name of the target.
+        error: the error of its client.
+        kind: a result of `error_kind`.
+        resumes: whether earlier batches were recorded, so that the next export does not send them again.
+    """
     text = redacted(" ".join(str(error).split())[:300]) or type(error).__name__
     reason = {
         "full": "the target is full. Make room and export again",
         "denied": "the target refuses these credentials. Correct them and export again",
-        "lost": "the connection was lost. Export again",
+        "lost": "the target is unreachable, overloaded or failed. Export again",
     }.get(kind, "the target refused the request")
-    return ExportError(
-        f"{target}: {reason} ({text}). The next export skips the rows that were sent.", code=f"target_{kind}"
-    )
+    more = ". The next export skips the rows that were sent" if resumes else ""
+    return ExportError(f"{target}: {reason} ({text}){more}", code=f"target_{kind}")

@@ -1,4 +1,4 @@
-"""Errors of the engine, with the codes, statuses and messages of the API.
+"""Errors of the engine, with the codes, statuses and messages of the service, and functions that make them.
 
 Routes raise an `EngineError`, which the app returns as `{"code", "message"}`. If processing of a video fails
 after its task was accepted, a `MediaError` is raised. It becomes the error of the task.
@@ -37,7 +37,7 @@ class EngineError(Exception):
 
 
 class MediaError(Exception):
-    """A video, image or sound cannot be processed. `code` is that of the API."""
+    """A video, image or sound recording cannot be processed. `code` is that of the service."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -46,18 +46,23 @@ class MediaError(Exception):
 
 
 class StorageFull(Exception):
-    """The disk, or the disk quota of this user, is full."""
+    """The disk or the disk quota of this user is full, or a file has reached the size limit."""
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error or one of its causes means that the disk is full."""
+    """Whether the cause of an error is that no more bytes can be written.
+
+    That is: the disk or the disk quota is full, or a file has reached the size limit of the file system or of
+    this process (EFBIG).
+    """
     while error is not None:
         if isinstance(error, StorageFull):
             return True
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         if isinstance(error, sqlite3.OperationalError):
-            # On a full disk, SQLite reports SQLITE_FULL, or a failed write or growth of a journal file.
+            # On a full disk, SQLite reports SQLITE_FULL, a failed write, or in WAL mode a failure of the file
+            # that it maps as shared memory, which grows with the log.
             name = getattr(error, "sqlite_errorname", None) or ""
             if name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM")):
                 return True
@@ -120,7 +125,7 @@ def unknown_parameter(parameter: str) -> EngineError:
 
 
 def removed_endpoint(path: str) -> EngineError:
-    """410 for an endpoint that was removed."""
+    """410 for an endpoint that the service has removed, with its message."""
     text = f"The endpoint {path} is deprecated. Please use /analyze instead."
     return EngineError(410, "endpoint_deprecated", text)
 
@@ -132,13 +137,13 @@ def unknown_endpoint(method: str, path: str) -> EngineError:
 
 def endpoint_not_implemented(path: str) -> EngineError:
     """501 for an endpoint of the service that the engine does not implement."""
-    text = f"The embedded engine does not implement {path[:200]}. Use the service, with an API key."
+    text = f"The embedded engine does not implement {path[:200]}. Use the TwelveLabs API, with an API key."
     return EngineError(501, "not_supported", text)
 
 
 def option_not_implemented(what: str) -> EngineError:
-    """501 for an option of an endpoint that the engine does not implement."""
-    text = f"The embedded engine does not implement {what}. Use the service, with an API key."
+    """501 for an option or a kind of input of an endpoint that the engine does not implement."""
+    text = f"The embedded engine does not implement {what}. Use the TwelveLabs API, with an API key."
     return EngineError(501, "not_supported", text)
 
 
@@ -156,10 +161,10 @@ def unknown_video(detail: str = "") -> EngineError:
 
 
 def cross_origin() -> EngineError:
-    """403 for a request that a browser sends on behalf of another site."""
+    """403 for a request from a web page of another origin, or with a Host header that is not loopback."""
     text = (
-        "Requests from other origins are not allowed. Use the loopback address, or start the engine with "
-        "--api-key."
+        "Requests from other origins or to other hosts are not allowed. Use the loopback address, or start "
+        "the engine with --api-key."
     )
     return EngineError(403, "host_not_allowed", text)
 

@@ -217,7 +217,7 @@ def test_a_subject_selects_facts_and_an_unknown_one_is_reported() -> None:
     text = builtin.summarize(SALES, "Focus on the customers in Norway")
     assert "Norway" in text
     assert "Thank you" not in text
-    assert 'Nothing in the evidence is about "penguins"' in builtin.summarize(
+    assert "Nothing was seen, read or heard about “penguins”." in builtin.summarize(
         SALES, "Summarize what it says about penguins"
     )
 
@@ -352,3 +352,13 @@ def test_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     ]  # fmt: skip
     assert runs[0] == runs[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "length"),
+    [(1.2, "1 second"), (59.6, "60 seconds"), (150.0, "2:30 minutes"), (3723.0, "1:02:03 hours")],
+)
+def test_both_forms_of_a_summary_name_the_length_alike(seconds: float, length: str) -> None:
+    video = replace(SALES, probe=replace(SALES.probe, duration_sec=seconds))
+    for prompt in ("Summarize the video", "Summarize the video in one sentence"):
+        assert re.match(rf"A (?:portrait )?video of {length}\b", builtin.summarize(video, prompt)), prompt

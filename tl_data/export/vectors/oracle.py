@@ -1,4 +1,8 @@
-"""Oracle Database 23ai and later: one table with a VECTOR column. Rows are written with MERGE."""
+"""Oracle Database 23ai and later: one table with a VECTOR column. Rows are written with MERGE.
+
+The export creates no vector index: it needs the vector memory pool of the database (`vector_memory_size`).
+Searches without it compare all vectors exactly.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
-from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
+from tl_data.export.vectors.payload import ids, matrix, payloads, type_name
 
 EXTRA = "oracle"
 TYPES = {
@@ -31,7 +35,10 @@ class Oracle(BaseStore):
         [self._library] = import_client(EXTRA, "oracledb")
         self.errors = (self._library.Error, OSError)
         if not target.path:
-            raise SettingsError("oracle:// needs a service: oracle://USER:PASSWORD@HOST:1521/SERVICE")
+            raise SettingsError(
+                "oracle:// needs the name of a service: oracle://USER@HOST:1521/SERVICE, and the password in "
+                "ORACLE_PASSWORD"
+            )
         password = target.password or os.environ.get("ORACLE_PASSWORD")
         dsn = f"{target.host}:{target.port or 1521}/{target.path}"
         self._connection = self._library.connect(
@@ -41,7 +48,7 @@ class Oracle(BaseStore):
         self._shape: Shape | None = None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check columns and dimension, or create the table. Returns whether the table was missing."""
+        """Check that the columns exist, and the dimension; or create the table."""
         self._shape = shape
         with self._connection.cursor() as cursor:
             cursor.execute(
@@ -66,7 +73,7 @@ class Oracle(BaseStore):
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """Send one array operation and one commit. The driver reports the rows that fail."""
+        """Bind all rows to one MERGE (`executemany`) and commit. The driver returns the rows that fail."""
         assert self._shape is not None
         row_ids, payload_rows = ids(rows), payloads(rows, nulls=True)
         values = [
@@ -89,7 +96,10 @@ class Oracle(BaseStore):
         ]
 
     def _bind_types(self) -> list[Any]:
-        """Bind types: longest id in characters, vector, CLOB for CLOB columns. None: the driver decides."""
+        """The arguments of `setinputsizes`: 36 characters for ids, then the types of vectors and CLOBs.
+
+        None leaves the type of a column to the driver.
+        """
         assert self._shape is not None
         clob = self._library.DB_TYPE_CLOB
         payload_types = [
@@ -98,7 +108,7 @@ class Oracle(BaseStore):
         return [36, self._library.DB_TYPE_VECTOR, *payload_types]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Send one array operation and one commit."""
+        """Bind all ids to one DELETE (`executemany`) and commit."""
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 f"DELETE FROM {_quoted(self._table)} WHERE {_quoted('id')} = :1", [[i] for i in ids]
@@ -121,18 +131,6 @@ def create_table(name: str, shape: Shape) -> str:
     columns.append(f"{_quoted('vector')} VECTOR({shape.dimension}, FLOAT32) NOT NULL")
     columns += [f"{_quoted(f.name)} {TYPES.get(type_name(f.type), 'CLOB')}" for f in shape.schema]
     return f"CREATE TABLE {_quoted(name)} ({', '.join(columns)})"
-
-
-def create_index(name: str, shape: Shape) -> str:
-    """The statement that creates an index for approximate search.
-
-    tl_data does not run it: it needs the database's vector memory pool (`vector_memory_size`).
-    """
-    metric = metric_name(("COSINE", "DOT", "EUCLIDEAN"), shape.metric)
-    return (
-        f"CREATE VECTOR INDEX {_quoted(name + '_hnsw')} ON {_quoted(name)} ({_quoted('vector')}) "
-        f"ORGANIZATION INMEMORY NEIGHBOR GRAPH DISTANCE {metric} WITH TARGET ACCURACY 95"
-    )
 
 
 def merge(name: str, shape: Shape) -> str:

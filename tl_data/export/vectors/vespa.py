@@ -1,8 +1,10 @@
 """Vespa: writes documents through the document API, and the schema for the application package.
 
-The document API cannot create a schema. With `?schema_folder=./app/schemas` the export writes `NAME.sd` to
-that folder; deploy it once with the application. Titles and transcriptions get a BM25 index, for hybrid
-search.
+The document API cannot create a schema. With `?schema_folder=./app/schemas` the first export writes `NAME.sd`
+to that folder, then sends the documents. Vespa refuses each of them until the schema is deployed with the
+application. Deploy it and export again: refused documents are sent again.
+
+Of the texts, titles and transcriptions get a BM25 index, for hybrid search. Other texts are attributes.
 """
 
 from __future__ import annotations
@@ -19,9 +21,15 @@ from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, import_
 from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
 EXTRA = "vespa"
-WORDS = ("title", "transcription")
-TYPES = {"number": "double", "count": "long", "flag": "bool", "time": "string", "texts": "array<string>"}
-NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+FULL_TEXT_FIELDS = ("title", "transcription")
+FIELD_TYPES = {
+    "number": "double",
+    "count": "long",
+    "flag": "bool",
+    "time": "string",
+    "texts": "array<string>",
+}
+VALID_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # of fields, as in Vespa's reference of schemas
 
 
 class Vespa(BaseStore):
@@ -45,8 +53,9 @@ class Vespa(BaseStore):
         if file.exists():
             if file.read_text(encoding="utf-8") != text:
                 raise SchemaMismatch(
-                    f"{file} has another dimension, metric or other fields. Nothing was sent. Choose another "
-                    "collection, or remove the file, export again and deploy the new one."
+                    f"{file} is not the schema that this export needs: dimension, metric or a field differs, "
+                    "or it was edited. Nothing was sent. Choose another collection; or remove the file, "
+                    "export, deploy the new one and export again."
                 )
             return False
         if create:
@@ -89,6 +98,7 @@ class Vespa(BaseStore):
             num_retries_429=3,
         )
         for _, status, text in failed:
+            # These statuses concern all documents: credentials, load, space, or the server itself.
             if status in (401, 403, 429, 507) or status >= 500:
                 raise _VespaError(status, text)
         return failed
@@ -103,23 +113,30 @@ class _VespaError(Exception):
 
 
 def schema_text(name: str, shape: Shape) -> str:
-    """The schema of the documents: attributes for filters, BM25 for texts, HNSW for vectors."""
+    """The schema of the documents: attributes for filters, HNSW for vectors, BM25 for `FULL_TEXT_FIELDS`.
+
+    The rank profile `hybrid` adds the closeness of the vector and the BM25 scores.
+    """
     metric = metric_name(("angular", "dotproduct", "euclidean"), shape.metric)
     tensor = f"tensor<float>(x[{shape.dimension}])"
     fields = ["field id type string {\n      indexing: summary | attribute\n    }"]
     for field in shape.schema:
-        type_ = TYPES.get(type_name(field.type), "string")
-        body = "index | summary\n      index: enable-bm25" if field.name in WORDS else "attribute | summary"
+        type_ = FIELD_TYPES.get(type_name(field.type), "string")
+        body = (
+            "index | summary\n      index: enable-bm25"
+            if field.name in FULL_TEXT_FIELDS
+            else "attribute | summary"
+        )
         fields.append(f"field {field.name} type {type_} {{\n      indexing: {body}\n    }}")
     fields.append(
         f"field vector type {tensor} {{\n      indexing: attribute | index\n"
         f"      attribute {{\n        distance-metric: {metric}\n      }}\n    }}"
     )
-    words = [n for n in WORDS if n in shape.schema.names]
-    bm25 = " + ".join(f"bm25({n})" for n in words)
+    full_text = [n for n in FULL_TEXT_FIELDS if n in shape.schema.names]
+    bm25 = " + ".join(f"bm25({n})" for n in full_text)
     parts = ["document " + name + " {\n    " + "\n    ".join(fields) + "\n  }"]
-    if words:
-        parts.append(f"fieldset default {{\n    fields: {', '.join(words)}\n  }}")
+    if full_text:
+        parts.append(f"fieldset default {{\n    fields: {', '.join(full_text)}\n  }}")
     score = f"closeness(field, vector){' + ' + bm25 if bm25 else ''}"
     parts.append(
         f"rank-profile hybrid {{\n    inputs {{\n      query(q) {tensor}\n    }}\n"
@@ -141,5 +158,5 @@ SINK = Sink(
         "tls": "true: HTTPS",
     },
     default_tables=("vectors",),
-    valid_name=NAME,
+    valid_name=VALID_NAME,
 )

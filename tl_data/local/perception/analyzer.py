@@ -128,19 +128,19 @@ class _Pending:
     """The measurements since the end of the last clip, each with its time."""
 
     tones: list[tuple[float, colors.Tones]] = field(default_factory=list)
-    steps: list[tuple[float, motion.Step]] = field(default_factory=list)
+    frame_pairs: list[tuple[float, motion.FramePair]] = field(default_factory=list)
     pictures: list[tuple[float, Picture]] = field(default_factory=list)
     frames: list[tuple[float, objects.FrameResult]] = field(default_factory=list)
 
     def take(self, start: float, end: float) -> _Pending:
         """Remove and return the measurements in [start, end)."""
         tones, self.tones = _split_at(self.tones, end)
-        steps, self.steps = _split_at(self.steps, end)
+        frame_pairs, self.frame_pairs = _split_at(self.frame_pairs, end)
         pictures, self.pictures = _split_at(self.pictures, end)
         frames, self.frames = _split_at(self.frames, end)
         return _Pending(
             _split_at(tones, start)[1],
-            _split_at(steps, start)[1],
+            _split_at(frame_pairs, start)[1],
             _split_at(pictures, start)[1],
             _split_at(frames, start)[1],
         )
@@ -188,9 +188,9 @@ class _FrameAnalyzer:
         self._due_small = frame.time + _MEASURE_SECONDS - 0.01
         small = frame.picture(decode.SMALL)
         self._pending.tones.append((frame.time, colors.tones(small)))
-        step = self._motion.add(frame.time, small)
-        if step is not None and self._new_shot is None:
-            self._pending.steps.append((frame.time, step))
+        frame_pair = self._motion.add(frame.time, small)
+        if frame_pair is not None and self._new_shot is None:
+            self._pending.frame_pairs.append((frame.time, frame_pair))
         self._reader.add(frame, small, self._new_shot)
         self._new_shot = None
         if frame.time >= self._due_large:
@@ -251,10 +251,10 @@ class _FrameAnalyzer:
                 brightness=round(float(np.mean([tone.brightness for tone in tones])), 4),
                 contrast=round(float(np.mean([tone.contrast for tone in tones])), 4),
             )
-        steps = [step for _, step in part.steps]
-        amount, direction, camera = motion.summary(steps)
+        frame_pairs = [pair for _, pair in part.frame_pairs]
+        amount, direction, camera = motion.summary(frame_pairs)
         clip = replace(clip, motion=amount, direction=direction, camera=camera)
-        motion_confidence, direction_confidence, camera_confidence = motion.confidences(steps)
+        motion_confidence, direction_confidence, camera_confidence = motion.confidences(frame_pairs)
         color_confidence = colors.confidence(tones) if tones else None
         clip = replace(
             clip,

@@ -1,7 +1,7 @@
-"""Serializes the contents of the library: evidence, and the columns that searches scan.
+"""Serializes what the engine stores of a video: its evidence, and the columns that searches scan.
 
-Evidence is compressed JSON, which later versions must be able to read. Columns are raw arrays, which can be
-rebuilt from the evidence.
+Evidence is compressed JSON, which later versions must be able to read. Columns are compressed NumPy arrays,
+which can be rebuilt from the evidence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def unpack(blob: bytes) -> Evidence:
     """The inverse of `pack`.
 
     Raises:
-        ValueError: `blob` is damaged, or longer than `MAX_JSON_BYTES` when decompressed.
+        ValueError: `blob` is damaged or truncated, has more than `MAX_JSON_BYTES` when decompressed, or is
+            not the JSON of evidence.
     """
     reader = zlib.decompressobj()
     try:
@@ -33,16 +34,20 @@ def unpack(blob: bytes) -> Evidence:
     except zlib.error as error:
         raise ValueError(str(error)) from error
     if not reader.eof:
-        raise ValueError(f"it is cut off, or has more than {MAX_JSON_BYTES >> 20} MB")
+        raise ValueError(f"the evidence is truncated, or longer than {MAX_JSON_BYTES >> 20} MB")
     return from_json(data)
 
 
-#: Number of arrays of a video.
+#: Number of arrays that `pack_columns` writes.
 ARRAYS = 9
 
 
 def pack_columns(columns: ClipColumns) -> bytes:
-    """The columns of a video as a compressed sequence of arrays. They compress well: most traits are zero."""
+    """The columns of a video as a compressed sequence of arrays in the NPY format.
+
+    Descriptors and encoder vectors are stored as float16, and the number of the video is not stored.
+    Compression pays, because most traits are zero.
+    """
     out = io.BytesIO()
     arrays = (
         columns.times, columns.traits, columns.descriptors.astype(np.float16),
@@ -56,7 +61,16 @@ def pack_columns(columns: ClipColumns) -> bytes:
 
 
 def unpack_columns(number: int, blob: bytes) -> ClipColumns:
-    """The inverse of `pack_columns`."""
+    """The columns that `pack_columns` stored. Descriptors and encoder vectors have the precision of float16.
+
+    Args:
+        number: the number of the video; see `clip_id`.
+        blob: a result of `pack_columns`.
+
+    Raises:
+        zlib.error: `blob` is damaged.
+        ValueError: an array is truncated or not an array.
+    """
     source = io.BytesIO(zlib.decompress(blob))
     arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in range(ARRAYS)]
     (

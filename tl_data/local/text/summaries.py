@@ -23,7 +23,8 @@ def summary(evidence: Evidence, intent: PromptIntent) -> str:
         return about
     chapters = chapters_of(evidence)
     note = (
-        f'Nothing in the evidence is about "{truncate(intent.subject, 100)}"; this is the whole video. '
+        f"Nothing was seen, read or heard about “{truncate(intent.subject, 100)}”. "
+        "This summary is about the whole video. "
         if intent.subject
         else ""
     )
@@ -62,7 +63,7 @@ def _opening_sentence(
     kinds = [name for name, is_present in presence if is_present]
     missing = [name for name, is_present in presence if not is_present]
     missing_text = " or ".join(filter(None, (", ".join(missing[:-1]), *missing[-1:])))
-    kind_of_file = "video" if probe.width else "sound recording"
+    medium = "video" if probe.width else "sound recording"
     parts_text = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
     evidence_text = (
         f", with {join_names(kinds)}" if kinds else f", without {missing_text}" if missing_text else ""
@@ -74,20 +75,27 @@ def _opening_sentence(
     visible = [*people_phrase, *(count_phrase(1, name) for name in object_names)]
     content_text = f"; it shows {join_names(visible)}" if visible else ""
     content_text += f"; the words that stand out are {join_names(topics)}" if len(topics) > 1 else ""
-    length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
-    if probe.duration_sec >= 120:
-        length = (
-            f"{clock(probe.duration_sec)} minutes"
-            if probe.duration_sec < 3600
-            else f"{clock(probe.duration_sec)} hours"
-        )
     if plain:
         parts_text = content_text = ""
-    return sentence(f"A {orientation}{kind_of_file} of {length}{parts_text}{evidence_text}{content_text}")
+    length = _length_phrase(probe.duration_sec)
+    return sentence(f"A {orientation}{medium} of {length}{parts_text}{evidence_text}{content_text}")
+
+
+def _length_phrase(seconds: float) -> str:
+    """A duration as text: `1 second`, `45 seconds`, `12:30 minutes`, `1:02:03 hours`."""
+    if seconds < 120:
+        return "1 second" if round(seconds) == 1 else f"{round(seconds)} seconds"
+    return f"{clock(seconds)} {'minutes' if seconds < 3600 else 'hours'}"
 
 
 def _describe_chapter(chapter: Chapter) -> str:
-    """Describe a chapter in one or two sentences: its time, quotes, then what is visible."""
+    """Describe a chapter.
+
+    The first sentence has its time range, up to three people and objects, and the best quotes of text on
+    screen and of speech. The second one has the best fact about the pictures or, with people or objects, the
+    sounds. A chapter without quotes, people and objects has a sentence with its own time for each of its two
+    best pictures, then its sound.
+    """
     best_of_kind: dict[str, Fact] = {}
     for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
         # One fact of each kind: a quote and a picture are more informative than two quotes.
@@ -149,7 +157,11 @@ def _list_entries(chapters: Sequence[Chapter], limit: int) -> list[str]:
 def _fit_to_words(
     evidence: Evidence, chapters: Sequence[Chapter], intent: PromptIntent, words: int
 ) -> list[str]:
-    """The sentences of the longest version of the summary that has at most `words` words."""
+    """The opening sentence and as many of the best facts as `words` words allow, at most 20.
+
+    If the opening alone is too long, it is shortened. If that is too long, the title takes its place, even if
+    it has more than `words` words.
+    """
     opening = _opening_sentence(evidence, chapters, intent)
     versions = [
         [opening, *_best_facts(chapters, number)] for number in range(min(20, 3 * len(chapters)), 0, -1)
@@ -167,8 +179,8 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
     shown = list(dict.fromkeys(f.quote for f in facts if f.kind == "shown" and f.quote))[:3]
     said = max((f for f in facts if f.kind == "said"), key=lambda f: f.weight, default=None)
     seen = [f for f in facts if f.kind == "seen"]
-    form = "video" if evidence.probe.width else "sound recording"
-    text = f"A {form} of {round(evidence.probe.duration_sec)} seconds"
+    medium = "video" if evidence.probe.width else "sound recording"
+    text = f"A {medium} of {_length_phrase(evidence.probe.duration_sec)}"
     if shown:
         text += f" that shows {join_names(f'“{line}”' for line in shown)} on screen"
     if said:
@@ -206,7 +218,7 @@ def analysis_problems(evidence: Evidence) -> str:
 def gist(evidence: Evidence, limit: int = 5) -> dict[str, Any]:
     """`title`, `topics` and `hashtags`.
 
-    Topics are words of text and speech and names of objects, or else people, motion and music.
+    Topics are words of text and speech and names of objects. Without any, `_visible_topics` are taken.
     """
     topics = topics_of(evidence, limit) or _visible_topics(evidence, limit)
     tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
@@ -218,6 +230,10 @@ def gist(evidence: Evidence, limit: int = 5) -> dict[str, Any]:
 
 
 def _visible_topics(evidence: Evidence, limit: int) -> list[str]:
+    """The names of objects, "people", "motion" and "music", by the seconds of the clips that have them.
+
+    Music and moving objects are in most videos, so they say less: their seconds count 0.3 times.
+    """
     seconds_of: dict[str, float] = {}
     for clip in evidence.clips:
         length = clip.end_sec - clip.start_sec
