@@ -55,6 +55,18 @@ def test_a_target_that_was_removed_gets_all_rows_again(lake: Lake, tmp_path: Pat
     assert _export(lake, target, full=True)["upserted"] == 3
 
 
+def test_a_file_has_no_rows_after_all_rows_were_removed(lake: Lake, tmp_path: Path) -> None:
+    target = f"jsonl://{tmp_path}/clips.jsonl?table=clips"
+    assert _export(lake, target)["upserted"] == 9
+    write_clips(lake, [])
+    assert _export(lake, target) == {"rows": 0, "unchanged": 0, "upserted": 0, "deleted": 9, "refused": 0}
+    assert (tmp_path / "clips.jsonl").read_bytes() == b""
+    assert _export(lake, target)["deleted"] == 0
+    write_clips(lake, [("v-news.mp4", 0, 10, "words")])
+    assert _export(lake, target)["upserted"] == 1
+    assert len((tmp_path / "clips.jsonl").read_text().splitlines()) == 1
+
+
 def test_two_targets_have_two_states(lake: Lake, tmp_path: Path) -> None:
     for place in ("a", "b"):
         assert _export(lake, f"srt://{tmp_path}/{place}")["upserted"] == 3

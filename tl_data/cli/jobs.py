@@ -351,7 +351,7 @@ def _targets(job: Job) -> list[str]:
     """The export targets of a job, without passwords. Raises for an invalid one, before anything is paid."""
     from tl_data.export.runner import checked_target
 
-    return [checked_target(target, alone=True)[1].name for target in job.exports]
+    return [checked_target(target, needs_table=True)[1].name for target in job.exports]
 
 
 def _run_exports(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:

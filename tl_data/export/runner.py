@@ -1,8 +1,8 @@
 """Runs an export: compares the lake with the target, sends changed rows, deletes removed ones.
 
 If a target refuses a batch, the batch is bisected until the rows that cause the refusal are isolated. These
-rows are reported, and the others are sent. A lost connection is retried. If it stays lost, the export stops,
-and the next export sends the remaining rows.
+rows are reported, and the others are sent. If the target is unreachable, overloaded or failed, the batch is
+sent again. After `ATTEMPTS` attempts the export stops, and the next export sends the remaining rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.row_ids import digests
 from tl_data.lake.schemas import TABLES
 
-ATTEMPTS = 4  # attempts to send a batch if the connection is lost
+ATTEMPTS = 4  # attempts to send a batch to a target that is unreachable, overloaded or failed
 WAIT = 0.5  # seconds before the second attempt; doubled for each further attempt
 MAX_ERRORS = 1000  # refused rows that a report lists; it counts all of them
 
@@ -184,8 +184,8 @@ def export(
     return reports
 
 
-def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
-    """Parse and validate an address. With `alone` the address must name the table of a one-table tool.
+def checked_target(target: str, *, needs_table: bool = False) -> tuple[Sink, Target]:
+    """Parse and validate an address. With `needs_table` it must name the table if the tool exports only one.
 
     Raises:
         SettingsError: the tool or an option is unknown, or the table is missing.
@@ -193,7 +193,7 @@ def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
     parsed = parse_target(target)
     sink = sink_of(parsed.scheme)
     check_options(sink, parsed)
-    if alone and sink.single_table and "table" not in parsed.options:
+    if needs_table and sink.single_table and "table" not in parsed.options:
         raise SettingsError(f"{sink.name} exports one table: add it to the address: ?table=clips")
     return sink, parsed
 
@@ -246,19 +246,19 @@ class _Run:
         with State(
             self.lake.folder, self.target.identity, "" if shares_state else self.report.table
         ) as state:
-            store = self._guarded((Exception,), lambda: self.sink.connect(self.target))
+            store = self._run_once((Exception,), lambda: self.sink.connect(self.target))
             try:
-                if self._guarded(store.errors, lambda: store.ensure(shape, create=False)):
+                if self._run_once(store.errors, lambda: store.ensure(shape, create=False)):
                     # The state is cleared before the target is created, so a crash in between loses no row.
                     state.forget(keep=self.report.dry_run)
                     if not self.report.dry_run:
-                        self._guarded(store.errors, lambda: store.ensure(shape, create=True))
+                        self._run_once(store.errors, lambda: store.ensure(shape, create=True))
                 if self.sink.single_file:
-                    self._rewrite(store, state)
+                    self._rewrite(store, state, shape)
                 else:
                     self._incremental(store, state)
                 if not self.report.dry_run:
-                    self._guarded(store.errors, store.finish)
+                    self._run_once(store.errors, store.finish)
                     state.finish()
             finally:
                 store.close()
@@ -304,7 +304,7 @@ class _Run:
                 state.record_deleted(ids)
             self.report.deleted += len(ids)
 
-    def _rewrite(self, store: Store, state: State) -> None:
+    def _rewrite(self, store: Store, state: State, shape: Shape) -> None:
         """Rewrite the file if any row changed."""
         has_changes = False
         for _ in self._changed(state):
@@ -314,7 +314,9 @@ class _Run:
         self.report.deleted = len(removed)
         if self.report.dry_run or not (has_changes or removed or self.full):
             return
+        has_batches = False
         for rows in self.reader.batches():
+            has_batches = True
             if refused := self._upsert(store, rows.rows):
                 self.report.upserted -= len(refused)
             ids = rows.rows.column("id").to_pylist()
@@ -322,6 +324,9 @@ class _Run:
             state.rows.update({**row_digests, **dict.fromkeys((r.id for r in refused), None)})
         for id_ in removed:
             state.rows.pop(id_, None)
+        if not has_batches:  # an empty batch makes the store write a file without rows
+            schema = pa.schema([("id", pa.string()), *shape.schema])
+            self._upsert(store, pa.RecordBatch.from_pylist([], schema))
 
     def _upsert(self, store: Store, batch: pa.RecordBatch) -> list[Refused]:
         """Send rows. Bisect a refused batch until the rows that cause the refusal are isolated."""
@@ -343,7 +348,7 @@ class _Run:
         self.report.errors += refused[: max(0, MAX_ERRORS - len(self.report.errors))]
 
     def _retry(self, store: Store, work: Callable[[], Any]) -> Any:
-        """Run an operation on rows; repeat it if the connection is lost."""
+        """Run an operation on rows; repeat it if `error_kind` is `lost`."""
         for attempt in range(ATTEMPTS):
             try:
                 return work()
@@ -358,7 +363,7 @@ class _Run:
                 time.sleep(WAIT * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _guarded(self, errors: tuple[type[Exception], ...], work: Callable[[], Any]) -> Any:
+    def _run_once(self, errors: tuple[type[Exception], ...], work: Callable[[], Any]) -> Any:
         """Run an operation that sends no rows; an error of the client stops the export."""
         from tl_data.errors import TLDataError
 

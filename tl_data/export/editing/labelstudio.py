@@ -14,13 +14,13 @@ import orjson
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
 from tl_data.export.editing.timelines import DEFAULT_TABLES, TIMELINE_TABLES
 from tl_data.export.sink import Refused, Sink, Target
-from tl_data.export.text.jsonl import WholeFile
+from tl_data.export.text.jsonl import SingleFile
 from tl_data.lake.row_ids import NAMESPACE
 
 _LABELS = {"chapters": "Chapter", "clips": "Clip", "highlights": "Highlight", "alerts": "Alert"}
 
 
-class _Tasks(WholeFile):
+class _Tasks(SingleFile):
     """Writes a JSON array of tasks to one file."""
 
     def __init__(self, target: Target) -> None:

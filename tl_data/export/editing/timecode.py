@@ -1,8 +1,8 @@
 """Exact conversion of seconds to frames and SMPTE timecode. Rates are fractions, and frames are integers.
 
-The rates 29.97 and 59.94 use drop-frame timecode (`01:00:00;02`): each minute except every tenth skips two
-(or four) frame numbers, so that the timecode agrees with the clock. 23.976 has no drop-frame form. Timecode
-ends at 24 hours.
+The rates 29.97, 59.94 and 119.88 use drop-frame timecode (`01:00:00;02`): each minute except every tenth
+skips 2, 4 or 8 frame numbers, so that the timecode agrees with the clock. 23.976 and 47.952 have none.
+Timecode ends at 24 hours.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Rate:
 
     @property
     def drop(self) -> int:
-        """How many frame numbers a minute skips: 2 at 29.97, 4 at 59.94, otherwise 0."""
+        """How many frame numbers a minute skips: 2 at 29.97, 4 at 59.94, 8 at 119.88, otherwise 0."""
         return self.nominal // 15 if self.fps.denominator == 1001 and self.nominal % 30 == 0 else 0
 
     def frames(self, seconds: float) -> int:

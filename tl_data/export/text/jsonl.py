@@ -13,7 +13,7 @@ import pyarrow as pa
 from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target
 
 
-class WholeFile(BaseStore):
+class SingleFile(BaseStore):
     """Writes all rows to one file. The file gets its final name when it is complete."""
 
     errors = (OSError,)
@@ -70,4 +70,4 @@ def json_line(row: dict[str, Any]) -> bytes:
     return orjson.dumps(values, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
-SINK = Sink("jsonl", "tables", WholeFile, "a .jsonl file", single_table=True, single_file=True)
+SINK = Sink("jsonl", "tables", SingleFile, "a .jsonl file", single_table=True, single_file=True)
