@@ -93,7 +93,7 @@ def measure(library: Library, known: dict[str, Evidence], asks: list[Ask]) -> It
     vectors = _Vectors(known)
     for ask in asks:
         for way, ways in (("words", ("lexical",)), ("hybrid", ("lexical", "semantic"))):
-            hits = library.search(Query("bench", ask.text, threshold="none", ways=ways))
+            hits = library.search(Query("bench", ask.text, threshold="none", transcription_options=ways))
             places = [(hit.video_id, hit.start_sec, hit.end_sec) for hit in hits]
             yield _row(ask, way, places, hits[0].score if hits else 0.0)
         yield _row(ask, "vectors", vectors.nearest(ask.text), None)

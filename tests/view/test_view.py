@@ -354,7 +354,17 @@ def test_copies_of_the_sources_are_played(tmp_path: Path, video: Path) -> None:
     viewer = open_lake(str(tmp_path / "lake"), str(video.parent))
     tile = viewer.library.find("key-0")
     assert tile is not None
-    assert viewer.sources.playable(tile).place == str(video)
+    assert viewer.sources.playable(tile).location == str(video)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az", "azure", "abfss"])
+def test_every_bucket_that_jobs_read_is_played(tmp_path: Path, scheme: str) -> None:
+    make_lake(tmp_path / "lake", lambda n: f"{scheme}://videos/{n}.mp4", 1)
+    viewer = open_lake(str(tmp_path / "lake"))
+    tile = viewer.library.find("key-0")
+    assert tile is not None
+    playable = viewer.sources.playable(tile)
+    assert (playable.kind, playable.location) == ("bucket", f"{scheme}://videos/0.mp4")
 
 
 def test_long_and_right_to_left_titles_are_kept_whole(tmp_path: Path, video: Path) -> None:

@@ -138,7 +138,7 @@ class Stages:
         threshold: str,
         adjust: float,
         video_ids: frozenset[str] | None,
-        ways: Sequence[str],
+        transcription_options: Sequence[str],
         all_clips: bool = False,
     ) -> list[tuple[Hit, str]]:
         """Search an index. Returns the hits, best first, each with the file name of its keyframe.
@@ -159,7 +159,7 @@ class Stages:
                 threshold,
                 adjust,
                 video_ids,
-                tuple(ways),
+                tuple(transcription_options),
             )
             return [(hit, hit.keyframe) for hit in library.search(query, all_clips=all_clips)]
 

@@ -283,12 +283,12 @@ def _media(viewer: Viewer) -> Callable[[Request], Any]:
             return _error_response(LookupError("The lake does not have this video."), 404)
         playable = await run_in_threadpool(viewer.sources.playable, tile)
         if playable.kind == "file":
-            return FileResponse(playable.place, media_type=playable.media_type)
+            return FileResponse(playable.location, media_type=playable.media_type)
         if playable.kind in ("http", "hls"):
             # The URL may be signed. It is sent as a redirect, so that it is not part of the page.
-            return RedirectResponse(encoded(playable.place), 302, {"Cache-Control": "no-store"})
+            return RedirectResponse(encoded(playable.location), 302, {"Cache-Control": "no-store"})
         if playable.kind == "bucket":
-            return await _from_bucket(request, playable.place, playable.media_type)
+            return await _from_bucket(request, playable.location, playable.media_type)
         return _error_response(LookupError(playable.reason), 404)
 
     return endpoint

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 from tl_data.errors import MediaRefused
 from tl_data.media.frames import FRAMES, POSTER, frame_at
 from tl_data.object_store import BucketObject
+from tl_data.urls import is_bucket
 from tl_data.view.snapshot import LakeFolder, Row
 
 FRAMES_IN_MEMORY = 20_000  # a table `frames` with more rows is read from disk for each picture
-BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "s3a", "gcs")
 #: File extension -> content type.
 MEDIA_TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm",
@@ -35,13 +35,13 @@ class Playable:
     """How the page plays a video."""
 
     kind: Literal["file", "http", "hls", "bucket", "none"]
-    place: str = ""  # path or URL; empty for `none`
+    location: str = ""  # path or URL; empty for `none`
     reason: str = ""  # why the video cannot be played; only for `none`
 
     @property
     def media_type(self) -> str:
         """The content type, by the file extension."""
-        return MEDIA_TYPES.get(Path(urlsplit(self.place).path).suffix.lower(), "application/octet-stream")
+        return MEDIA_TYPES.get(Path(urlsplit(self.location).path).suffix.lower(), "application/octet-stream")
 
 
 class Media:
@@ -71,7 +71,7 @@ class Media:
         scheme = urlsplit(source).scheme.lower() if "://" in source else ""
         if scheme in ("http", "https"):
             return Playable("hls" if urlsplit(source).path.endswith(".m3u8") else "http", source)
-        if scheme in BUCKET_SCHEMES:
+        if is_bucket(source):
             return Playable("bucket", source)
         if not source:
             return Playable("none", reason="The lake has no URL or path of this video.")
@@ -109,8 +109,8 @@ class Media:
         length = float(tile["duration_sec"] or 0.0)
         picture_second = length / 3 if second is None else second
         with self._decoders:
-            modified = Path(playable.place).stat().st_mtime_ns
-            picture = frame(playable.place, round(picture_second, 1), modified)
+            modified = Path(playable.location).stat().st_mtime_ns
+            picture = frame(playable.location, round(picture_second, 1), modified)
         if isinstance(picture, MediaRefused):
             raise picture
         return picture

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 DEFAULT_PLACES = ("tl-job.toml", "lake", "demo-lake")
 
 
-def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
+def open_lake(location: str | None = None, media: str | None = None) -> Viewer:
     """Open a lake for the viewer.
 
     Args:
-        place: folder of a lake, its address in a bucket, or a job file; None: the first of the default paths
-            that exists.
+        location: folder of a lake, its address in a bucket, or a job file; None: the first of the default
+            paths that exists.
         media: folder with copies of the sources under the same file names.
 
     Raises:
@@ -39,21 +39,21 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
     from tl_data.view.app import Viewer
     from tl_data.view.snapshot import LakeFolder
 
-    place = place or next((name for name in DEFAULT_PLACES if Path(name).exists()), None)
-    if place is None:
+    location = location or next((name for name in DEFAULT_PLACES if Path(name).exists()), None)
+    if location is None:
         raise SettingsError(f"pass a lake or a job file: this folder has none of {', '.join(DEFAULT_PLACES)}")
     folder = Path(media) if media else None
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"the folder of media {media} is not found")
-    if place.endswith(".toml"):
+    if location.endswith(".toml"):
         from tl_data.pipeline.job import Job
 
-        job = Job.load(place)
+        job = Job.load(location)
         return Viewer(LakeFolder(job.folder), job.name, _usable(job.load_settings()), Path(job.base), folder)
-    lake = LakeFolder(place)
-    engine = Path(place) / "engine" if "://" not in place else None  # where the demo keeps its engine
+    lake = LakeFolder(location)
+    engine = Path(location) / "engine" if "://" not in location else None  # where the demo keeps its engine
     settings = Settings.load(defaults={"home": str(engine.resolve())} if engine and engine.is_dir() else None)
-    name = Path(place).resolve().name if "://" not in place else place.rstrip("/").rpartition("/")[2]
+    name = Path(location).resolve().name if "://" not in location else location.rstrip("/").rpartition("/")[2]
     return Viewer(lake, name, _usable(settings), Path(), folder)
 
 
@@ -83,11 +83,11 @@ def serve(
     listener.listen(128)
     # Other users of the machine and other pages of the browser reach the port, but do not know the token.
     token, port = secrets.token_urlsafe(18), listener.getsockname()[1]
-    address = f"http://127.0.0.1:{port}/{token}/"
+    url = f"http://127.0.0.1:{port}/{token}/"
     viewer.lake.snapshot()  # an unreadable lake is an error here, and the first page is loaded quickly
-    on_ready(address)
+    on_ready(url)
     if open_browser:
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
     config = uvicorn.Config(app(viewer, token, port), log_level="warning", access_log=False, lifespan="off")
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -124,7 +124,7 @@ class Streams:
         """Whether the platform may have a stream of the video. Nothing is requested.
 
         Args:
-            tile: the video: a row of `Snapshot.videos`.
+            tile: the video: a row of `Library.tiles`.
         """
         return self.settings is not None and bool(tile["video_id"] and tile["record"].get("index_id"))
 
@@ -132,7 +132,7 @@ class Streams:
         """A playlist or segment.
 
         Args:
-            tile: the video: a row of `Snapshot.videos`.
+            tile: the video: a row of `Library.tiles`.
             number: the number in the rewritten playlist; 0: the main playlist.
             byte_range: the range of a segment, as in the header `Range`; None: all of it.
 

@@ -260,8 +260,8 @@ def test_a_question_that_no_clip_is_a_candidate_for_has_no_hits(tmp_path: Path) 
 
 
 def test_lexical_alone_does_not_guess_meanings(library: Library) -> None:
-    assert ask(library, "clients", ways=("lexical",), threshold="low") == []
-    assert ask(library, "customers", ways=("lexical",))[0].video_id == "sales"
+    assert ask(library, "clients", transcription_options=("lexical",), threshold="low") == []
+    assert ask(library, "customers", transcription_options=("lexical",))[0].video_id == "sales"
 
 
 @pytest.mark.parametrize(

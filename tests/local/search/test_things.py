@@ -17,7 +17,7 @@ from tl_data.local.perception.vision import concepts, objects
 from tl_data.local.search.broader import is_person
 from tl_data.local.search.embeddings import embed_clip, embed_text
 from tl_data.local.search.query import Query
-from tl_data.local.search.search import moments
+from tl_data.local.search.search import find_in_video
 from tl_data.local.storage.library import Library
 
 BOX = (0.3, 0.2, 0.4, 0.6)
@@ -60,18 +60,18 @@ def zoo() -> Evidence:
     ],
 )  # fmt: skip
 def test_things_are_found_by_what_they_are(zoo: Evidence, text: str, number: int) -> None:
-    best = moments(zoo, text)[0]
+    best = find_in_video(zoo, text)[0]
     assert best.clip_number == number
     assert best.confidence in ("medium", "high")
 
 
 @pytest.mark.parametrize("text", ["a giraffe", "a guitar", "pizza", "an umbrella", "a train"])
 def test_what_nothing_shows_stays_below_medium(zoo: Evidence, text: str) -> None:
-    assert all(hit.confidence in ("low", "none") for hit in moments(zoo, text))
+    assert all(hit.confidence in ("low", "none") for hit in find_in_video(zoo, text))
 
 
 def test_the_word_that_only_the_detector_says_is_a_guess(zoo: Evidence) -> None:
-    hits = moments(zoo, "a bird")
+    hits = find_in_video(zoo, "a bird")
     assert not hits or hits[0].confidence != "high"
     assert "bird" not in words_of(zoo.clips[1], zoo).named.split()
     assert "butterfly" in words_of(zoo.clips[1], zoo).named.split()
@@ -82,13 +82,13 @@ def test_the_word_that_only_the_detector_says_is_a_guess(zoo: Evidence) -> None:
 )
 def test_a_word_below_a_concept_finds_it_with_low_confidence(zoo: Evidence, text: str, number: int) -> None:
     """No class is called so, but WordNet has the word just below one: a puppy is a dog."""
-    best = moments(zoo, text)[0]
+    best = find_in_video(zoo, text)[0]
     assert (best.clip_number, best.confidence) == (number, "low")
 
 
 @pytest.mark.parametrize("text", ["a photographer", "nurses", "an astronaut"])
 def test_a_kind_of_people_finds_people_with_low_confidence(zoo: Evidence, text: str) -> None:
-    hits = moments(zoo, text)
+    hits = find_in_video(zoo, text)
     assert (min(hit.start_sec for hit in hits), max(hit.end_sec for hit in hits)) == (12.0, 20.0)
     assert {hit.confidence for hit in hits} == {"low"}
 
@@ -104,10 +104,10 @@ def test_the_most_probable_clip_is_first_and_a_mention_is_not(zoo: Evidence) -> 
     surer = clip(1, label("Airedale", 0.97))
     spoken = (Span(8.0, 10.0, "The dog of a friend.", 0.9),)
     evidence = replace(zoo, clips=(clip(0, label("Airedale", 0.5)), surer, clip(2)), speech=spoken)
-    hits = moments(evidence, "a dog")
+    hits = find_in_video(evidence, "a dog")
     assert [hit.clip_number for hit in hits] == [1, 2, 0]
     assert hits[1].score == pytest.approx(75, abs=1)
-    assert moments(evidence, "someone says dog")[0].score == pytest.approx(100, abs=1)
+    assert find_in_video(evidence, "someone says dog")[0].score == pytest.approx(100, abs=1)
 
 
 def test_vectors_of_clips_lie_near_the_names_of_their_things(zoo: Evidence) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.support.known import SALES, clip
 from tl_data.local.perception.evidence import Evidence, Span, Word
 from tl_data.local.search.query import Hit, Query
-from tl_data.local.search.search import moments
+from tl_data.local.search.search import find_in_video
 from tl_data.local.search.transcript import phrases, times_of
 from tl_data.local.storage.library import Library
 
@@ -49,7 +49,7 @@ def test_a_moment_is_as_long_as_the_words(tmp_path: Path, text: str, start: floa
     hit = ask(tmp_path, text)[0]
     assert (hit.start_sec, hit.end_sec) == (pytest.approx(start, abs=0.1), pytest.approx(end, abs=0.1))
     assert hit.transcription == TEXT
-    alone = moments(TALK, text)[0]
+    alone = find_in_video(TALK, text)[0]
     assert (alone.start_sec, alone.end_sec) == (hit.start_sec, hit.end_sec)
 
 

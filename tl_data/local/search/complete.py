@@ -12,7 +12,7 @@ from tl_data.local.search import embeddings
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.search.word_vectors import Vector
 
-MOST_CLIPS = 2000  # clips whose vectors are compared; when it is reached, no further video is ranked
+MAX_CLIPS = 2000  # clips whose vectors are compared; when it is reached, no further video is ranked
 
 
 def rank_all_clips(
@@ -36,7 +36,7 @@ def rank_all_clips(
     options = ["audio" if option == "sound" else option for option in query.options]
     rest: list[tuple[float, str, int, Hit]] = []
     for video_id in sorted(video_ids):
-        if len(rest) >= MOST_CLIPS:
+        if len(rest) >= MAX_CLIPS:
             break
         try:
             evidence = evidence_of(video_id)

@@ -6,20 +6,17 @@ from dataclasses import dataclass
 
 OPTIONS = ("visual", "audio", "sound", "transcription")
 
-# HIGH, MEDIUM and LOW are the smallest scores of the classes; `adjust_confidence_level` shifts them. LEAST is
-# the smallest score of a hit without a threshold. They were set on one half of the questions of
+# HIGH, MEDIUM and LOW are the smallest scores of the classes; `adjust_confidence_level` shifts them.
+# MIN_SCORE is the smallest score of a hit without a threshold. They were set on one half of the questions of
 # benchmarks/engine_questions.py. There, the two best wrong answers to unanswerable questions score 60 and 44,
 # and most right answers to paraphrases score 24 to 58.
-HIGH, MEDIUM, LOW, LEAST = 70.0, 46.0, 18.0, 1.0
+HIGH, MEDIUM, LOW, MIN_SCORE = 70.0, 46.0, 18.0, 1.0
 _SHIFT = 40.0  # points by which the scores differ between the confidence levels 0 and 1
 
 
 @dataclass(frozen=True)
 class Query:
-    """A search of an index by `text`, `images` or both.
-
-    `ways` are the API's transcription options: `lexical` (spelling and traits) and `semantic` (meaning).
-    """
+    """A search of an index by `text`, `images` or both."""
 
     index_id: str
     text: str | None = None
@@ -29,7 +26,7 @@ class Query:
     threshold: str = "low"  # high, medium, low, none
     adjust_confidence_level: float = 0.5  # 0 (lax) to 1 (strict)
     video_ids: frozenset[str] | None = None  # the videos to search; None means all
-    ways: tuple[str, ...] = ("lexical", "semantic")
+    transcription_options: tuple[str, ...] = ("lexical", "semantic")  # by spelling and traits; by meaning
     limit: int = 300  # the largest number of hits
 
 
@@ -62,8 +59,8 @@ def confidence(score: float, level: float = 0.5) -> str:
 def minimum_score(query: Query) -> float:
     """The smallest score that a hit of a query may have, 1 to 100."""
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
-    least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
-    return max(1.0, least)
+    minimum = MIN_SCORE if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
+    return max(1.0, minimum)
 
 
 def check(query: Query) -> None:

@@ -38,8 +38,8 @@ _EXPLAINS = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named"
 
 _OTHER_KIND = 0.75  # weight of evidence of another kind than the query names: "the title" for a spoken word
 _MENTION = 0.75  # weight of words on screen or in speech for a part that names a visible concept
-_ALSO = 0.25  # with the operator "and", the smallest share of the query that each option must explain
-_AT_ALL = 0.35  # the smallest value that counts for that share; vague similarities of meaning are below it
+_MIN_SHARE = 0.25  # with the operator "and", the smallest share of the query that each option must explain
+_MIN_VALUE = 0.35  # the smallest value that counts for that share; vague similarities of meaning are below it
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Match:
     evidence: tuple[str, ...]
     spans: tuple[tuple[float, float], ...] = ()  # start and end of the words that matched
     only_words: bool = False  # whether only words explain the match; their times then bound the hit
-    said: tuple[tuple[float, float, str], ...] = ()  # start, end and text of speech
+    speech: tuple[tuple[float, float, str], ...] = ()  # start, end and text of speech
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Ranker:
 
     Args:
         texts: returns the texts of clips by their ids.
-        both: whether each option must explain a part of the query (the operator "and").
+        needs_each_option: whether each option must explain a part of the query (the operator "and").
         lexical, semantic: see `term_scores`; `lexical` also compares traits.
         pictures: the encoder score of the picture of each row, if an encoder is used.
         labels: the scores of the objects of each row, if any object was recognised.
@@ -109,14 +109,14 @@ class Ranker:
         question: Question,
         options: Sequence[str],
         *,
-        both: bool = False,
+        needs_each_option: bool = False,
         lexical: bool = True,
         semantic: bool = True,
         pictures: Floats | None = None,
         labels: LabelScores | None = None,
     ) -> None:
         self._index, self._texts, self._question, self._options = index, texts, question, options
-        self._needs_each_option, self._lexical, self._semantic = both, lexical, semantic
+        self._needs_each_option, self._lexical, self._semantic = needs_each_option, lexical, semantic
         self._pictures = pictures  # encoder score of each row, 0 to 1
         self._labels = labels.scores if labels else None  # of objects for each part and row, 0 to 1
         self._concept_parts = sorted(labels.named) if labels else []
@@ -226,7 +226,7 @@ class Ranker:
                 for explanation in best_explanations
                 if explanation.value > 0
             ),
-            said=tuple((line.start, line.end, line.text) for line in lines if line.kind == "said"),
+            speech=tuple((line.start, line.end, line.text) for line in lines if line.kind == "said"),
         )
 
     def _time_of(self, part: Part, line: Line) -> tuple[float, float]:
@@ -241,13 +241,13 @@ class Ranker:
         return sum(part.weight * value for part, value in weighed) / self._total
 
     def _explains_each_option(self, explanations: Sequence[dict[str, _Explanation]]) -> bool:
-        """Whether the evidence of each search option explains enough of the query; see `_ALSO`."""
+        """Whether the evidence of each search option explains enough of the query; see `_MIN_SHARE`."""
 
         def share(option: str) -> float:
             values = [max(by_kind[kind].value for kind in EVIDENCE_KINDS[option]) for by_kind in explanations]
-            return self._weighted_mean([value if value >= _AT_ALL else 0.0 for value in values])
+            return self._weighted_mean([value if value >= _MIN_VALUE else 0.0 for value in values])
 
-        return all(share(option) >= _ALSO for option in self._options)
+        return all(share(option) >= _MIN_SHARE for option in self._options)
 
     def _explain_by_trait(self, row: int, part: Part, by_kind: dict[str, _Explanation]) -> None:
         if not self._lexical:

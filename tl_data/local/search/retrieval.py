@@ -27,7 +27,7 @@ def picture_scores(
     index: ClipIndex, encoder: ImageEncoder | None, question: Question, query: Query, count: int
 ) -> Floats | None:
     """The encoder score of each clip's picture for the query, 0 to 1; None if the encoder is not used."""
-    if encoder is None or "visual" not in query.options or "semantic" not in query.ways:
+    if encoder is None or "visual" not in query.options or "semantic" not in query.transcription_options:
         return None
     query_vector, *neutral = encoder.texts([question.text, *NEUTRAL])
     cosines = index.encoder_cosines(query_vector, count)
@@ -49,10 +49,12 @@ def candidates(
     """The rows of the candidates, ascending."""
     kinds = {kind for option in query.options for kind in EVIDENCE_KINDS[option]}
     groups: list[Rows] = []
-    if "lexical" in query.ways:
+    if "lexical" in query.transcription_options:
         groups.append(_find_by_traits(index, question, kinds, allowed))
-        groups.append(_find_by_words(index, fetch, question, kinds, allowed, "semantic" in query.ways))
-    if "semantic" in query.ways:
+        groups.append(
+            _find_by_words(index, fetch, question, kinds, allowed, "semantic" in query.transcription_options)
+        )
+    if "semantic" in query.transcription_options:
         vector = word_vectors.word_vectors([question.text])[0]
         if vector.any():
             texts = [

@@ -1,4 +1,4 @@
-"""Searches an index (`find`), or a single video without an index (`moments`). Hits are sorted by score.
+"""Searches an index (`find`), or a single video without an index (`find_in_video`). Hits are sorted by score.
 
 Candidates come from measured traits, recognised objects, full-text search (BM25 with stems), nearest word
 vectors and the image encoder (retrieval.py). Each candidate is then scored part by part (ranking.py). Its
@@ -64,9 +64,9 @@ def find(
             lambda ids: texts_of(fetch, ids),
             question,
             query.options,
-            both=query.operator == "and",
-            lexical="lexical" in query.ways,
-            semantic="semantic" in query.ways,
+            needs_each_option=query.operator == "and",
+            lexical="lexical" in query.transcription_options,
+            semantic="semantic" in query.transcription_options,
             pictures=pictures,
             labels=labels,
         )
@@ -102,7 +102,9 @@ def hits_of(index: ClipIndex, matches: Iterable[Match], query: Query) -> list[Hi
     scored_groups.sort(key=lambda item: (-round(item[0], 4), item[4].row))  # ties keep the order of insertion
     hits: list[Hit] = []
     for rank, (score, start, end, video, best, group) in enumerate(scored_groups[: query.limit], 1):
-        said = sorted({span for match in group for span in match.said if span[0] < end and span[1] > start})
+        speech = sorted(
+            {span for match in group for span in match.speech if span[0] < end and span[1] > start}
+        )
         points = round(min(100.0, 100 * score), 2)
         hits.append(
             Hit(
@@ -113,7 +115,7 @@ def hits_of(index: ClipIndex, matches: Iterable[Match], query: Query) -> list[Hi
                 confidence=confidence(points, query.adjust_confidence_level),
                 rank=rank,
                 clip_number=int(ids[best.row]) & 0xFFFF,
-                transcription=" ".join(text for _, _, text in said) or None,
+                transcription=" ".join(text for _, _, text in speech) or None,
                 evidence=best.evidence,
             )
         )
@@ -137,7 +139,7 @@ def _belong_together(before: Match, after: Match, ids: NDArray[np.int64]) -> boo
 _NUMBER = 1  # the number of the single video in its index
 
 
-def moments(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual", "audio")) -> list[Hit]:
+def find_in_video(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual", "audio")) -> list[Hit]:
     """Find the parts of a single video that match a text; see `find`."""
     words = [words_of(clip, evidence) for clip in evidence.clips]
     index = ClipIndex()

@@ -34,7 +34,7 @@ _ALONE = 0.5  # a word in a clip that contains no other word of the query
 # Words and lines of alternative readings: a word may be wrong, but the meaning of the line hardly differs.
 _MAYBE_WORD, _MAYBE_LINE = 0.75, 0.9
 
-_MOST_NORMS = 100_000  # the largest size of `_norm_of`
+_MAX_NORMS = 100_000  # the largest size of `_norm_of`
 _norm_of: dict[str, float] = {}  # text of a line -> norm of its vector
 
 Values = NDArray[np.float64]
@@ -205,7 +205,7 @@ def _line_norms(texts: Sequence[str], sums: Floats, word_positions: Rows, starts
     # Another thread may clear the cache, so this call keeps its own references.
     norms = {text: _norm_of.get(text) for text in texts}
     if new_texts := {text: position for position, text in enumerate(texts) if norms[text] is None}:
-        if len(_norm_of) > _MOST_NORMS:
+        if len(_norm_of) > _MAX_NORMS:
             _norm_of.clear()
         positions = [np.arange(starts[position], ends[position]) for position in new_texts.values()]
         first_positions = np.concatenate(

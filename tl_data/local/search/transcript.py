@@ -41,16 +41,16 @@ def time_range(
         word of the query, which was then matched by meaning.
     """
     stems = [stem(word) for word in words]
-    places: list[int] = []
+    positions: list[int] = []
     for word in query_words:
         accepted_stems = {stem(other) for other in (word, *vocabulary.similar_spellings(word))}
-        matching_places = [place for place, other in enumerate(stems) if other in accepted_stems]
-        if not matching_places:
+        matching_positions = [position for position, other in enumerate(stems) if other in accepted_stems]
+        if not matching_positions:
             return None
-        places += matching_places
-    if not places or len(times) != len(words):
+        positions += matching_positions
+    if not positions or len(times) != len(words):
         return None
-    start, end = times[min(places)][0], times[max(places)][1]
+    start, end = times[min(positions)][0], times[max(positions)][1]
     margin = max(_MARGIN, (_SHORTEST - (end - start)) / 2)
     return max(times[0][0], start - margin), min(times[-1][1], end + margin)
 

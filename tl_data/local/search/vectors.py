@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tl_data.local.search.word_vectors import WORD_DIMENSION
 
 EXACT_ROWS = 4000  # up to this number of vectors all are compared; of more, sign bits preselect some
-_CHOSEN = 1500  # the number of preselected vectors
-_SPARE = 1024  # the first size of a buffer
+_PRESELECTED = 1500  # the number of preselected vectors
+_INITIAL_SIZE = 1024  # the first size of a buffer
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -35,7 +35,7 @@ class Column:
 
     def __init__(self, dtype: type[np.generic], *shape: int) -> None:
         self._shape, self._dtype = shape, dtype
-        self.data: NDArray[np.generic] = np.zeros((*shape, _SPARE), dtype)
+        self.data: NDArray[np.generic] = np.zeros((*shape, _INITIAL_SIZE), dtype)
 
     def put(self, at: int, values: NDArray[np.generic]) -> None:
         """Write values from position `at` on, which is the end of the rows that readers use."""
@@ -57,7 +57,7 @@ class TextRows:
         self.count = 0
         self._rows = Column(np.int64)
         self._codes = Column(np.uint64, WORD_DIMENSION // 64)  # the sign bits, 32 bytes per text
-        self._vectors = np.zeros((_SPARE, WORD_DIMENSION), np.float16)
+        self._vectors = np.zeros((_INITIAL_SIZE, WORD_DIMENSION), np.float16)
 
     def add(self, first_row: int, texts: Texts) -> None:
         """Append the texts of a video whose first clip is row `first_row` of the index."""
@@ -74,7 +74,7 @@ class TextRows:
         self.count += n
 
     def nearest(
-        self, vector: Floats, limit: int, allowed: Bools, compared: int = _CHOSEN
+        self, vector: Floats, limit: int, allowed: Bools, compared: int = _PRESELECTED
     ) -> tuple[Rows, Floats]:
         """The rows of the index whose texts are nearest to a unit vector, and their cosines, nearest first.
 

@@ -255,9 +255,9 @@ def _bounds(
         time_ranges = [(chapter.start_sec, chapter.end_sec) for chapter in chapters_of(evidence)]
     else:
         from tl_data.local.search.query import LOW
-        from tl_data.local.search.search import moments
+        from tl_data.local.search.search import find_in_video
 
-        hits = moments(evidence, description, ("visual", "audio"))
+        hits = find_in_video(evidence, description, ("visual", "audio"))
         time_ranges = sorted((hit.start_sec, hit.end_sec) for hit in hits if hit.score >= LOW)
     bounds: list[tuple[float, float]] = []
     for start, end in time_ranges:

@@ -10,7 +10,7 @@ from tl_data.local.perception.languages import language_ranges
 from tl_data.local.search import parser
 from tl_data.local.search.query import LOW, MEDIUM
 from tl_data.local.search.ranking import evidence_kind
-from tl_data.local.search.search import moments
+from tl_data.local.search.search import find_in_video
 from tl_data.local.text import things
 from tl_data.local.text.chapters import truncate
 from tl_data.local.text.facts import Fact, clock_range, facts_of, sentence, trait_fact
@@ -86,7 +86,7 @@ def find_passages(
         return []
     return [
         (hit.start_sec, hit.end_sec, hit.evidence)
-        for hit in moments(evidence, subject)
+        for hit in find_in_video(evidence, subject)
         if hit.score >= minimum
     ]
 

@@ -26,7 +26,7 @@ from tl_data.local.perception.attributes import (
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.languages import NAMES, sure_languages
 from tl_data.local.search.query import MEDIUM, Hit
-from tl_data.local.search.search import moments
+from tl_data.local.search.search import find_in_video
 from tl_data.local.text.chapters import chapters_of, title_of, topics_of
 from tl_data.local.text.facts import Fact, clock, facts_of, sentence
 
@@ -204,7 +204,7 @@ class Values:
             if re.search(pattern, name_words):
                 return list(find_parts(scope))
         hits = (
-            [h for h in moments(self.evidence, description or name_words) if h.score >= MEDIUM]
+            [h for h in find_in_video(self.evidence, description or name_words) if h.score >= MEDIUM]
             if description or name_words
             else []
         )
@@ -302,7 +302,7 @@ class Values:
         if not re.search(r"\w", question):
             return []
         if question not in self._hits_of:
-            self._hits_of[question] = [h for h in moments(self.evidence, question) if h.score >= MEDIUM]
+            self._hits_of[question] = [h for h in find_in_video(self.evidence, question) if h.score >= MEDIUM]
         return [
             hit
             for hit in self._hits_of[question]

@@ -17,7 +17,7 @@ from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.faces import SURE, faces
-from tl_data.local.search.search import moments
+from tl_data.local.search.search import find_in_video
 from tl_data.local.text import builtin
 from tl_data.local.text.structured import fill
 
@@ -97,7 +97,7 @@ def test_faces_are_evidence_for_answers_schemas_and_search(visit: Evidence) -> N
     }
     assert fill(visit, schema, "") == {"number_of_people": 2, "has_people": True}
     for asked in ("two people", "a person", "faces"):
-        assert moments(visit, asked)[0].start_sec == pytest.approx(3, abs=0.2), asked
+        assert find_in_video(visit, asked)[0].start_sec == pytest.approx(3, abs=0.2), asked
 
 
 def test_no_recognised_person_is_unknown_not_zero(visit: Evidence) -> None:

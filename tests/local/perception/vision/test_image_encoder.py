@@ -146,7 +146,7 @@ def test_search_finds_what_only_the_encoder_sees(library: Library, tmp_path: Pat
     assert (best.video_id, best.clip_number, best.confidence) == ("sales", 2, "high")
     assert best.evidence == ("picture: flamingo",)
     assert library.search(Query("index", "flamingo", options=("audio",))) == []
-    assert library.search(Query("index", "flamingo", ways=("lexical",))) == []
+    assert library.search(Query("index", "flamingo", transcription_options=("lexical",))) == []
     [shown, *_] = library.search(Query("index", "quarterly review"))
     assert (shown.video_id, shown.clip_number) == ("sales", 0)  # words are found as before
     [old, *_] = library.search(Query("index", "purple", options=("visual",)))

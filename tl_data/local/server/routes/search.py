@@ -95,7 +95,7 @@ async def create(request: Request) -> Response:
             hits = await engine.stages.search(
                 index["id"], text=text, images=images, options=options, operator=operator,
                 threshold=threshold, adjust=0.5 if adjust is None else adjust,
-                ways=transcription_options or TRANSCRIPTION_OPTIONS,
+                transcription_options=transcription_options or TRANSCRIPTION_OPTIONS,
                 video_ids=pool_ids if conditions or ids else None, all_clips=profile.ranks_all,
             )  # fmt: skip
         except ValueError as error:
