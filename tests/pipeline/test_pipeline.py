@@ -176,10 +176,10 @@ def test_only_a_table_that_was_filled_and_removed_is_lost(put: Put, make_job: Ma
     pipeline.run(job)
     lake = Lake(job.folder)
     with Worklist(job, lake) as source:
-        assert source.lost == ()
+        assert source.deleted_outputs == ()
     shutil.rmtree(Path(job.folder) / "vectors")
     with Worklist(job, lake) as source:
-        assert source.lost == ("vectors",)
+        assert source.deleted_outputs == ("vectors",)
 
 
 def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:

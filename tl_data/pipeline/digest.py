@@ -97,7 +97,7 @@ def _plain(text: str) -> str:
 
 
 #: A digest counts as the previous one if it ended at most this much later than `days` ago.
-SLACK = timedelta(hours=12)
+DIGEST_TOLERANCE = timedelta(hours=12)
 
 MAX_ROWS = 100  # largest number of rows of a section
 
@@ -203,15 +203,15 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
 
 
 def beginning(lake: Lake, job: str, digest: Digest, now: datetime) -> datetime:
-    """The beginning of a digest: the end of the job's last digest that is `days` old (less `SLACK`) or older.
+    """The beginning of a digest: the end of the job's last digest that is `days` old or older.
 
-    If there is none, it is `days` ago. More recent digests are ignored, such as a repeated one, or
-    yesterday's if each covers seven days.
+    It may be younger by `DIGEST_TOLERANCE`. If there is none, the beginning is `days` ago. Later digests
+    are ignored, such as a repeated one, or yesterday's if each covers seven days.
     """
     default = now - timedelta(days=digest.days)
     rows = lake.read(RUNS, ["job", "digest_until"]).to_pylist()
     ends = [row["digest_until"] for row in rows if row["job"] == job and row["digest_until"]]
-    return max((end for end in ends if end <= default + SLACK), default=default)
+    return max((end for end in ends if end <= default + DIGEST_TOLERANCE), default=default)
 
 
 def _query(lake: Lake, since: datetime) -> tuple[str, list[Section]]:

@@ -34,7 +34,7 @@ from tl_data.session import Session
 log = logging.getLogger("tl_data.ledger")
 
 
-async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
+async def cached_refusal(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
     """The cached refusal of a content; None if there is none.
 
     Raises:
@@ -50,7 +50,7 @@ async def refused_before(storage: Storage, identity: Identity, limits: Limits | 
         return None
 
 
-async def remember_refusal(
+async def cache_refusal(
     storage: Storage, identity: Identity, limits: Limits | None, error: MediaRefused
 ) -> None:
     """Cache the refusal of a content. If it cannot be written, the next run inspects the file again."""
@@ -279,7 +279,7 @@ async def _measure(session: Session, video: VideoStatus, remote: Remote | None) 
     limits = _limits(session, video)
     refused: TLDataError | None = None
     if video.item.attempts and video.state == "new" and video.identity is not None:
-        refused = await refused_before(session.ledger.storage, video.identity, limits)
+        refused = await cached_refusal(session.ledger.storage, video.identity, limits)
     if refused is None:
         try:
             facts = await facts_of(session.client, video.item.location, remote)
@@ -300,11 +300,11 @@ async def _measure(session: Session, video: VideoStatus, remote: Remote | None) 
         video.state, video.error = "refused", refused
 
 
-async def note_refusal(session: Session, video: VideoStatus) -> None:
+async def cache_header_refusal(session: Session, video: VideoStatus) -> None:
     """Cache the refusal of a file because of its header, for the next run."""
     if video.header_refusal is not None and video.identity is not None:
         limits = _limits(session, video)
-        await remember_refusal(session.ledger.storage, video.identity, limits, video.header_refusal)
+        await cache_refusal(session.ledger.storage, video.identity, limits, video.header_refusal)
 
 
 def _limits(session: Session, video: VideoStatus) -> Limits | None:

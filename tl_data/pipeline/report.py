@@ -320,7 +320,7 @@ class TraceableRun(Protocol):
 
     report: Report
 
-    async def go(self) -> Report:
+    async def run(self) -> Report:
         """Run the job."""
 
 
@@ -329,7 +329,7 @@ async def trace_run(run: TraceableRun) -> Report:
     report = run.report
     with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as run_span:
         try:
-            return await run.go()
+            return await run.run()
         finally:
             run_span.set(**report.row())
             if report.status not in ("done", "partial"):

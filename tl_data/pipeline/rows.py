@@ -51,40 +51,40 @@ def video_rows(
     ]
 
 
-def error_rows(video: VideoStatus, refusal: VideoFailure, error: TLDataError) -> list[dict[str, Any]]:
+def error_rows(video: VideoStatus, video_failure: VideoFailure, error: TLDataError) -> list[dict[str, Any]]:
     """Rows of `errors` for a refused or failed video, or for a failed output of it."""
     failure = Failure.of(error)
     return [
         {
             "source_key": key,
             "url": video.item.urls.get(key, video.item.url),
-            "class": refusal.kind,
-            "code": refusal.code,
-            "message": refusal.message,
-            "retryable": refusal.retryable,
+            "class": video_failure.kind,
+            "code": video_failure.code,
+            "message": video_failure.message,
+            "retryable": video_failure.retryable,
             "http_status": failure.http_status,
             "request_id": failure.request_id,
             "attempt": video.item.attempts.get(key, 0) + 1,
             "content_key": video.identity.content_key if video.identity else None,
-            "output": refusal.output,
+            "output": video_failure.output,
             "failed_at": datetime.now(UTC),
         }
         for key in video.item.keys
     ]
 
 
-def forget_lost(lake: Lake, lost: Collection[str]) -> None:
+def unlist_deleted_outputs(lake: Lake, deleted_outputs: Collection[str]) -> None:
     """Remove the outputs of deleted tables from the column `made` of `videos`.
 
-    The run then creates them again from the ledger. This must happen before the tables are created again, so
-    that a run that is killed in between does not lose them.
+    The run then creates them again from the ledger. This must happen before the tables are created again: if
+    the run is killed in between, the next one still finds what to create.
 
     Args:
-        lost: the names of the deleted tables.
+        deleted_outputs: the names of the deleted tables.
     """
     rows = lake.read(VIDEOS)
     before = [made or [] for made in rows.column("made").to_pylist()]
-    after = [[name for name in made if name.partition(":")[0] not in lost] for made in before]
+    after = [[name for name in made if name.partition(":")[0] not in deleted_outputs] for made in before]
     changed = [number for number, made in enumerate(after) if made != before[number]]
     column = rows.schema.get_field_index("made")
     rows = rows.set_column(column, rows.schema.field(column), pa.array(after, rows.schema.field(column).type))

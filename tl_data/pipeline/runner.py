@@ -24,7 +24,7 @@ from tl_data.lake.schemas import TABLES, TEXT_TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
 from tl_data.pipeline.guardrails import Draining, Guardrails, WorkSlots, price_at_most
-from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal, ref_of
+from tl_data.pipeline.inspect import VideoStatus, cache_header_refusal, inspect_video, ref_of
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import (
     check_index_model,
@@ -46,7 +46,7 @@ from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
 from tl_data.pipeline.removal import delete_videos
 from tl_data.pipeline.report import Report, VideoFailure, trace_video
-from tl_data.pipeline.rows import error_rows, forget_lost, mark_removed, video_rows
+from tl_data.pipeline.rows import error_rows, mark_removed, unlist_deleted_outputs, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
@@ -106,7 +106,7 @@ class Run:
         self._tasks = Tasks()
         self._began = time.monotonic()
 
-    async def go(self) -> Report:
+    async def run(self) -> Report:
         """Run the job.
 
         Raises:
@@ -150,8 +150,8 @@ class Run:
         tables = (*self.job.tables, "videos", "errors", "runs")
         if self.job.refresh:  # the new id of a video replaces the old one in every table
             tables += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
-        if self._source.lost:
-            await asyncio.to_thread(forget_lost, lake, self._source.lost)
+        if self._source.deleted_outputs:
+            await asyncio.to_thread(unlist_deleted_outputs, lake, self._source.deleted_outputs)
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, tables, self.report.row, *limits)
         await check_index_model(self.session, self._index)
@@ -271,7 +271,7 @@ class Run:
                         refresh=self.job.refresh,
                     )
                 if video.error is not None:
-                    await note_refusal(self.session, video)
+                    await cache_header_refusal(self.session, video)
                     raise video.error
                 if hold and video.state != "unchanged":
                     await asyncio.to_thread(self._source.hold, video)

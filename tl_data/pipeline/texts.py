@@ -39,7 +39,7 @@ from tl_data.session import Session
 
 Json = dict[str, Any]
 
-SLACK = 0.5  # largest difference between the lengths by file header and by platform, in seconds
+LENGTH_TOLERANCE = 0.5  # largest difference between the lengths by file header and by platform, in seconds
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Texts:
         if (
             model
             and video.duration_sec
-            and video.duration_sec > (model.windowed_sec or model.sync_sec) + SLACK
+            and video.duration_sec > (model.windowed_sec or model.sync_sec) + LENGTH_TOLERANCE
         ):
             return [], dict.fromkeys(self.outputs, _too_long(video.duration_sec, model))
         for request in self.requests(session, video):

@@ -245,7 +245,7 @@ class Worklist:
         )
         absent = [name for name in OUTPUTS if not lake.exists(TABLES[name])]
         #: Outputs of which the tables were deleted.
-        self.lost = tuple(name for name in absent if self._forget(name))
+        self.deleted_outputs = tuple(name for name in absent if self._forget(name))
 
     def _forget(self, name: str) -> bool:
         """Remove an output from the column `made`. Returns whether a video had it."""
