@@ -32,7 +32,7 @@ import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
 from tl_data.models import name_of_today
-from tl_data.types import outcome_of
+from tl_data.types import COUNT, NUMBER, TEXT, VECTOR, outcome_of
 
 if TYPE_CHECKING:
     from tl_data.session import Session
@@ -211,6 +211,27 @@ def described(call: Callable[..., T], f: Function | Listing, name: str = "") -> 
     call.__signature__ = inspect.Signature([*arguments, settings])  # type: ignore[attr-defined]
     return call
 
+
+#: The arguments and rows of `tl_nearest`; see `vectors.nearest`.
+NEAREST = (
+    Parameter("lake", TEXT, True, None, "folder of the lake, or its address in a bucket"),
+    Parameter("vector", VECTOR, True, None, "the query, of the same model as the lake; NULL gives no rows"),
+    Parameter("k", COUNT, False, 10, "the largest number of rows"),
+    Parameter("scope", TEXT, False, None, "only rows of this embedding_scope, such as clip"),
+    Parameter("option", TEXT, False, None, "only rows of this embedding_option, such as visual"),
+)
+NEAREST_ROWS = pa.list_(
+    pa.struct(
+        [
+            ("video_id", TEXT),
+            ("start_sec", NUMBER),
+            ("end_sec", NUMBER),
+            ("embedding_scope", TEXT),
+            ("embedding_option", TEXT),
+            ("similarity", NUMBER),
+        ]
+    )
+)
 
 FUNCTIONS: dict[str, Function] = {}
 LISTINGS: dict[str, Listing] = {}

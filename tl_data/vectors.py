@@ -4,10 +4,10 @@
     index = tl_data.vectors.index("lake")           # creates or updates the index
     index.nearest(vector, k=10)                     # a pyarrow.Table, best first, with a column `similarity`
 
-In DuckDB the first one is `FROM tl_nearest('lake', vector, k := 10)`. The exact search is a product of NumPy;
-vectors up to `KEPT_BYTES` stay in memory. The index is an HNSW graph of usearch over bfloat16 vectors. It is
-stored in `LAKE/_index/vectors/` and memory-mapped. `benchmarks/vector_index.py` measures its recall.
-`tl_data.spark.nearest` is exact.
+In SQL the first one is `FROM tl_nearest('lake', vector, k => 10)`. The exact search is a product of NumPy;
+vectors up to `KEPT_BYTES` stay in the memory of the process. The index is an HNSW graph of usearch over
+bfloat16 vectors. It is stored in `LAKE/_index/vectors/` and memory-mapped. `benchmarks/vector_index.py`
+measures its recall. `tl_data.spark.nearest` is exact and spreads one query over the executors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -220,6 +220,26 @@ def nearest(
         SchemaMismatch: the query has another dimension, is zero or not finite; `k` is below 1.
     """
     return Searcher(table, folder=folder).nearest(vector, k, scope=scope, option=option)
+
+
+def nearest_lists(rows: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]] | None]:
+    """The results of `tl_nearest` for rows of its arguments; None without a lake or a vector.
+
+    Each lake is opened once. Raises as `nearest`.
+    """
+    searchers: dict[str, Searcher] = {}
+    lists: list[list[dict[str, Any]] | None] = []
+    for row in rows:
+        lake = row["lake"]
+        if lake is None or row["vector"] is None:
+            lists.append(None)
+            continue
+        if lake not in searchers:
+            searchers[lake] = Searcher(lake)
+        k = 10 if row["k"] is None else row["k"]
+        found = searchers[lake].nearest(row["vector"], k, scope=row["scope"], option=row["option"])
+        lists.append(found.to_pylist())
+    return lists
 
 
 class Searcher:

@@ -9,6 +9,7 @@ import sys
 import duckdb
 import pyarrow as pa
 
+import tl_data
 from tl_data.backends.duckdb import sql_type
 from tl_data.catalog import FUNCTIONS, LISTINGS
 
@@ -37,3 +38,13 @@ def test_registering_imports_no_http_library_and_no_pandas() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_registering_inside_a_transaction_keeps_it() -> None:
+    """The functions are looked for by a query that fails where there are none."""
+    with duckdb.connect() as con:
+        con.execute("BEGIN")
+        con.execute("CREATE TABLE t AS SELECT 1 AS n")
+        tl_data.register(con)
+        con.execute("COMMIT")
+        assert con.sql("SELECT n, tl_json('{\"a\": 2}', '$.a') FROM t").fetchall() == [(1, "2")]

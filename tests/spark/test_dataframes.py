@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from tests.backends.test_surfaces import plain
 from tests.support.library import Library
 from tl_data import catalog
 from tl_data.errors import SchemaMismatch
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VECTORS
 from tl_data.spark import functions as tl
 from tl_data.types import CHAPTERS
 
@@ -101,6 +105,35 @@ def test_nearest_is_exact(spark: Any) -> None:
         "s", ascending=False
     )
     assert [row["id"] for row in scored.limit(25).collect()] == best.tolist()
+
+
+def test_nearest_in_sql_reads_a_lake(registered: Any, tmp_path: Path) -> None:
+    """For a literal, and for each row of a lateral join; NULL gives no rows."""
+    vectors = np.eye(8, dtype=np.float32)
+    lake = Lake(str(tmp_path), "parquet")
+    common = {"end_sec": 1.0, "embedding_option": "visual", "model": "m"}
+    rows = [
+        {
+            "video_id": f"v{n}",
+            "start_sec": float(n),
+            "embedding_scope": "clip" if n else "video",
+            "vector": vectors[n].tolist(),
+            **common,
+        }
+        for n in range(8)
+    ]
+    lake.table(VECTORS).append(rows_of(VECTORS, rows))
+    query = "array(1, 0.5, 0, 0, 0, 0, 0, 0.1)"
+    found = registered.sql(
+        f"SELECT * FROM tl_nearest('{tmp_path}', {query}, scope => 'clip', k => 2)"
+    ).collect()
+    assert [(row.video_id, row.embedding_scope) for row in found] == [("v1", "clip"), ("v7", "clip")]
+    assert found[0].similarity == pytest.approx(0.5 / np.sqrt(1.26))
+    joined = registered.sql(
+        f"SELECT q.id, n.video_id FROM VALUES (1, {query}), (2, NULL) q(id, v), "
+        f"LATERAL tl_nearest('{tmp_path}', q.v, k => 1) n"
+    ).collect()
+    assert [tuple(row) for row in joined] == [(1, "v0")]
 
 
 def test_nearest_clips_are_not_whole_videos(spark: Any) -> None:

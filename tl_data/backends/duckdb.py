@@ -28,7 +28,7 @@ import duckdb
 import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from tl_data.catalog import Function, Listing, Parameter, literal
+from tl_data.catalog import NEAREST, NEAREST_ROWS, Function, Listing, Parameter, literal
 from tl_data.connection import Connection, cancel_all
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
@@ -72,16 +72,15 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     registration.connection, registration.dimension = connection, dimension
     _registered[con] = registration
     kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
-    macros = []
+    macros = [*HELPERS]
     for f in FUNCTIONS.values():
         macros.append(_macro(f.sql, f.parameters, f.gives, f.returns_table, dimension))
         macros.append(_macro(f"try_{f.sql}", f.parameters, f.outcome, False, None))
     for t in LISTINGS.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         macros.append(_macro(t.sql, t.parameters, rows, True, None))
-    for kind in kinds:
-        for macro in (*macros, *HELPERS):
-            con.execute(f"CREATE OR REPLACE {kind} {macro}")
+    # One script: DuckDB plans each `execute` for itself, which takes longer than the macro.
+    con.execute(";".join(f"CREATE OR REPLACE {kind} {macro}" for kind in kinds for macro in macros))
 
 
 def cancel(con: duckdb.DuckDBPyConnection | None = None) -> None:
@@ -109,10 +108,15 @@ def cancel(con: duckdb.DuckDBPyConnection | None = None) -> None:
 
 def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
     """The registration of the database; None if there is none."""
-    marker = con.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1", [MARKER])
-    if not marker.fetchall():
-        return None
-    [[number]] = con.execute(f"SELECT {MARKER}()").fetchall()
+    if con in _registered:
+        return _registered[con]
+    # Not by duckdb_functions(), which lists thousands of functions in 60 ms. In a cursor, because the failed
+    # statement aborts its transaction.
+    with con.cursor() as cursor:
+        try:
+            [[number]] = cursor.execute(f"SELECT {MARKER}()").fetchall()
+        except duckdb.CatalogException:
+            return None
     return _registrations.get(number)
 
 
@@ -160,30 +164,6 @@ USAGE_ROWS = pa.list_(
     )
 )
 
-#: The arguments and rows of `tl_nearest`; see `vectors.nearest`.
-NEAREST = tuple(
-    Parameter(name, kind, required, None, "")
-    for name, kind, required in (
-        ("lake", pa.string(), True),
-        ("vector", VECTOR, True),
-        ("k", pa.int64(), False),
-        ("scope", pa.string(), False),
-        ("option", pa.string(), False),
-    )
-)
-NEAREST_ROWS = pa.list_(
-    pa.struct(
-        [
-            ("video_id", pa.string()),
-            ("start_sec", pa.float64()),
-            ("end_sec", pa.float64()),
-            ("embedding_scope", pa.string()),
-            ("embedding_option", pa.string()),
-            ("similarity", pa.float64()),
-        ]
-    )
-)
-
 #: The argument that sets the length of a vector.
 DIMENSION = "embedding_dimension"
 
@@ -191,9 +171,10 @@ DIMENSION = "embedding_dimension"
 #: the same id.
 STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
-#: Macros. Two have the same names in Spark: the cosine of two vectors (-1 to 1), and a field of JSON text by
-#: its path. Two exist in DuckDB only: `tl_usage()` returns the cost of this process's calls with the settings
-#: of the registration, `tl_nearest()` the rows of a lake whose vectors are most similar to a vector.
+#: Macros. Three have the same names in Spark: the cosine of two vectors (-1 to 1), a field of JSON text by
+#: its path, and `tl_nearest()`, the rows of a lake whose vectors are most similar to a vector. DuckDB alone
+#: has
+#: `tl_usage()`, the cost of this process's calls with the settings of the registration.
 HELPERS = (
     "tl_similarity(a, b) AS CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
     "tl_json(text, path) AS json_extract_string(text, path)",
@@ -214,7 +195,7 @@ def _udf(
 ) -> None:
     """Register an Arrow UDF whose arguments are those of the function and the id of the statement."""
     kinds = [*(p.type for p in parameters), pa.uint64()]
-    argument_types: list[Any] = [duckdb.sqltype(sql_type(kind)) for kind in kinds]
+    argument_types: list[Any] = [_duckdb_type(kind) for kind in kinds]
 
     def call(*arrays: Any) -> pa.Array:
         with calls_of(registration):
@@ -229,7 +210,7 @@ def _udf(
         name,
         call,
         argument_types,
-        duckdb.sqltype(sql_type(gives)),
+        _duckdb_type(gives),
         type=PythonUDFType.ARROW,
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=True,
@@ -328,23 +309,7 @@ def _nearest(*columns: Any) -> pa.Array:
     from tl_data import vectors  # imports more than registering needs
 
     batch = DistinctRows.of([p.name for p in NEAREST], columns[:-1], len(columns[-1]))
-    lists: list[Any] = []
-    searchers: dict[str, vectors.Searcher] = {}
-    for row in batch.rows:
-        lake = row["lake"]
-        if lake is None or row["vector"] is None:
-            lists.append(None)
-            continue
-        if lake not in searchers:
-            searchers[lake] = vectors.Searcher(lake)
-        found = searchers[lake].nearest(
-            row["vector"],
-            10 if row["k"] is None else row["k"],
-            scope=row["scope"],
-            option=row["option"],
-        )
-        lists.append(found.to_pylist())
-    return batch.expand_values(lists, NEAREST_ROWS)
+    return batch.expand_values(vectors.nearest_lists(batch.rows), NEAREST_ROWS)
 
 
 def _macro(
@@ -390,6 +355,11 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_timestamp(kind):
         return "TIMESTAMP WITH TIME ZONE" if kind.tz else "TIMESTAMP"
     return _TYPES[kind]
+
+
+@cache
+def _duckdb_type(kind: pa.DataType) -> Any:
+    return duckdb.sqltype(sql_type(kind))
 
 
 _TYPES = {

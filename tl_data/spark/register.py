@@ -21,13 +21,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import ArrayType, DataType, StructType
 
-from tl_data.catalog import Function, Listing, Parameter, literal
+from tl_data.catalog import NEAREST, NEAREST_ROWS, Function, Listing, Parameter, literal
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
 from tl_data.settings import Settings
 from tl_data.spark.datasource import source_of
-from tl_data.spark.worker import KEY_CONF, Columns, Worker
+from tl_data.spark.worker import KEY_CONF, Columns, Worker, nearest
 
 #: SQL functions that have the same names in DuckDB: the cosine of two vectors (-1 to 1; NULL for a zero
 #: vector), and a field of JSON text by its path.
@@ -59,6 +59,8 @@ def register(spark: SparkSession, connection: Connection) -> None:
     for t in LISTINGS.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
+    searches = _vectorize("tl_nearest", nearest, NEAREST, NEAREST_ROWS)
+    _create(spark, "tl_nearest", NEAREST, NEAREST_ROWS, searches, True)
     for helper in HELPERS:
         spark.sql(helper)
     # Off by default; without it Spark refuses sources with filters.

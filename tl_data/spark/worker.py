@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.catalog import Function, Parameter
+from tl_data.catalog import NEAREST, NEAREST_ROWS, Function, Parameter
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, LISTINGS
@@ -126,6 +126,16 @@ class Worker:
         """A function of the catalog. Workers share the answers of a function that is not durable."""
         f = FUNCTIONS[name]
         return f if f.durable else replace(f, run=_shared(name, self.scope))
+
+
+def nearest(batches: Iterable[Columns]) -> Iterator[pa.Array]:
+    """`tl_nearest`: the rows of a lake, which the worker reads, for each row of arguments."""
+    from tl_data import vectors  # imports NumPy
+
+    names = [p.name for p in NEAREST]
+    for columns in batches:
+        batch = DistinctRows.of(names, columns, len(columns[0]))
+        yield batch.expand_values(vectors.nearest_lists(batch.rows), NEAREST_ROWS)
 
 
 @dataclass
