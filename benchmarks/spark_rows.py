@@ -49,7 +49,7 @@ def measure(
 ) -> dict[str, Any]:
     """Microseconds a row of ours and of the peer, the smallest of the rounds."""
     import pandas as pd
-    from pyspark.sql.functions import pandas_udf
+    from pyspark.sql.pandas.functions import pandas_udf
 
     import tl_data
     from tl_data.settings import Settings

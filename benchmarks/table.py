@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -99,7 +100,14 @@ def times(distinct: int, vectors: int) -> list[Row]:
     ours, peer = (round(seconds * 1000) for seconds in json.loads(_run(["-c", REGISTER]).splitlines()[-1]))
     nearest = script("nearest.py", "--rows", vectors)
     of_numpy, size = nearest["numpy_cpu_ms"], f"{vectors:,} x 512"
+    rows = []
+    if shutil.which("java"):
+        spark, peer_of_spark = script("spark_rows.py"), "a pandas UDF with requests (aim 1.3)"
+        rows.append(
+            Row("a row in Spark", "us", spark["us_a_row"], spark["us_a_row_of_a_pandas_udf"], peer_of_spark)
+        )
     return [
+        *rows,
         Row("a distinct row in DuckDB", "us", cost["us_a_distinct_row"], 450, "aim"),
         Row("a duplicate row in DuckDB", "us", cost["us_a_duplicate_row"], 20, "aim"),
         Row("tl_data.register(con)", "ms", ours, 300, "aim"),
