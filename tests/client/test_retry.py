@@ -145,7 +145,10 @@ def test_a_lost_answer_of_a_paid_call_may_be_done_if_the_wait_is_too_long(server
     assert caught.value.maybe_done
 
 
-@pytest.mark.parametrize("lost", [*LOST.values(), say(500)], ids=[*LOST, "500"])
+UNCERTAIN = LOST | {str(status): say(status) for status in (408, 499, 500)}
+
+
+@pytest.mark.parametrize("lost", UNCERTAIN.values(), ids=UNCERTAIN)
 def test_what_creates_is_never_blindly_repeated(server: Server, run: Run, lost: Answer) -> None:
     server.tell("POST /tasks", lost, say(201, {"_id": "second"}))
     with pytest.raises(APIError) as caught:

@@ -25,7 +25,7 @@ ENOUGH = 50  # number of items with which a batch does not wait for announced on
 LONGEST_WAIT = 120.0  # maximum seconds for which a batch waits for announced items
 FIRST_POLL = 0.25  # minimum seconds before the first poll
 ITEM_SECONDS = 0.1  # seconds per item before the first poll, up to `poll_interval`
-LONGEST_PAUSE = 60.0  # maximum seconds between two polls of a batch
+MAX_PAUSE = 60.0  # maximum seconds between two polls of a batch
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
 MAX_HOURS = BATCH_HOURS * 0.95  # hours of video in a batch; less than allowed: durations may be inexact
@@ -344,7 +344,7 @@ class Batches:
                     if ended_items:  # the expected time of the others, by the pace so far
                         remaining = age / ended_items * (len(batch.items) - ended_items)
                         pause = min(max(min(interval, pause), remaining), max(interval, age))
-                    pause = min(pause, LONGEST_PAUSE)
+                    pause = min(pause, MAX_PAUSE)
                     has_new = ended_items > delivered_items and loop.time() - last_read > PARTIAL
                     if has_ended or has_new:
                         last_read, delivered_items = loop.time(), ended_items

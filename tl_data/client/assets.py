@@ -13,7 +13,7 @@ from tl_data.client.indexes import Moment, Range
 from tl_data.client.multipart import FileRange, Form, Progress
 from tl_data.client.remote import media_url
 from tl_data.client.request import Json, Request, given, operation, path
-from tl_data.client.retry import Repeat, persist
+from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import ConnectionFailed, MediaRefused, ServerFailed
 from tl_data.models import MB
 from tl_data.urls import redacted
@@ -281,7 +281,7 @@ class AssetMethods(BaseClient):
                 raise ConnectionFailed(text, PART_REFUSED, answer.status)
             return answer.headers.get("etag", "").strip('"')
 
-        return await persist(attempt, Repeat.FREELY, self.settings)
+        return await with_retries(attempt, Repeat.FREELY, self.settings)
 
     # ---- in indexes -----------------------------------------------------------------------------
 

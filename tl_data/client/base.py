@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tl_data.client.request import Json, Request
 from tl_data.client.responses import decoded, error_from, request_id_of, unreadable
-from tl_data.client.retry import Repeat, persist
+from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import (
     SHAPE_ADVICE,
     APIError,
@@ -104,7 +104,7 @@ class BaseClient:
             self.note_usage(value.get("usage"))
             return value
 
-        return await persist(attempt, request.repeat, self.settings)
+        return await with_retries(attempt, request.repeat, self.settings)
 
     async def send_lines(self, request: Request) -> list[Json]:
         """Send a request and return the objects of a JSON Lines response, in order. Raises as `send` does."""
@@ -116,7 +116,7 @@ class BaseClient:
                 raise unreadable(answer.status, answer.headers, answer.body, str(request))
             return [line for line in lines if line]
 
-        return await persist(attempt, request.repeat, self.settings)
+        return await with_retries(attempt, request.repeat, self.settings)
 
     async def create(self, request: Request, id_name: str = "_id") -> Json:
         """Send a request that creates a resource and return the response, which contains its id.
@@ -180,7 +180,7 @@ class BaseClient:
                 raise
             return exchange, stream
 
-        exchange, stream = await persist(attempt, request.repeat, self.settings)
+        exchange, stream = await with_retries(attempt, request.repeat, self.settings)
         try:
             yield stream
         finally:

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tl_data.client.responses import decoded, error_from
-from tl_data.client.retry import Repeat, persist
+from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import ConnectionFailed, MissingExtra, SettingsError
 from tl_data.untrusted import private_file, private_folder
 from tl_data.urls import is_loopback
@@ -269,7 +269,7 @@ async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = 
             raise error_from(answer.status, answer.headers, answer.body, f"{method} {route}")
         return answer
 
-    return decoded((await persist(attempt, Repeat.FREELY, client.settings)).body) or {}
+    return decoded((await with_retries(attempt, Repeat.FREELY, client.settings)).body) or {}
 
 
 async def models_of(client: Client) -> Models | None:
@@ -293,7 +293,7 @@ async def models_of(client: Client) -> Models | None:
             raise error_from(answer.status, answer.headers, answer.body, f"GET {MODELS_PATH}")
         return answer
 
-    answer = await persist(attempt, Repeat.FREELY, client.settings)
+    answer = await with_retries(attempt, Repeat.FREELY, client.settings)
     if answer.status == 424:  # a configured model is not usable
         raise error_from(answer.status, answer.headers, answer.body, f"GET {MODELS_PATH}")
     tiers = decoded(answer.body) if answer.status == 200 else None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
 from tl_data.client.base import BaseClient
-from tl_data.client.retry import Repeat, persist
+from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed, SettingsError
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, is_bucket, origin, redacted
@@ -144,7 +144,7 @@ class RemoteMethods(BaseClient):
                     async for chunk in stream.chunks:
                         await asyncio.to_thread(file.write, chunk)
 
-        await persist(attempt, Repeat.FREELY, self.settings)
+        await with_retries(attempt, Repeat.FREELY, self.settings)
 
     async def probe_url(self, url: str) -> Remote:
         """Request the headers of a file with HEAD, or with a GET of the first byte if HEAD is not supported.
@@ -171,7 +171,7 @@ class RemoteMethods(BaseClient):
             _check(head)
             return head
 
-        return await persist(
+        return await with_retries(
             attempt, Repeat.FREELY, self.settings.but(retries=min(PROBE_RETRIES, self.settings.retries))
         )
 
@@ -219,7 +219,7 @@ class RemoteMethods(BaseClient):
                         break
                 return bytes(body[: end - start])
 
-        return await persist(attempt, Repeat.FREELY, self.settings)
+        return await with_retries(attempt, Repeat.FREELY, self.settings)
 
     async def read_part(self, url: str, limit: int, byte_range: str | None = None) -> Part:
         """Read a file, or a range of it, from one host: for URLs that another server names.
@@ -255,7 +255,7 @@ class RemoteMethods(BaseClient):
                     return _cut(final, bytes(body), byte_range)
                 return Part(final, 206 if byte_range else 200, bytes(body), content_range)
 
-        return await persist(attempt, Repeat.FREELY, self.settings)
+        return await with_retries(attempt, Repeat.FREELY, self.settings)
 
     @asynccontextmanager
     async def _content(

@@ -5,15 +5,18 @@ Whether a call is retried depends on what it does:
     failure                                  read    paid read   create a resource
     429                                      yes, after a wait; `retries` does not apply
     no connection, 503                       yes     yes         yes
-    500 and other 5xx                        yes     yes         no: the resource may exist
+    408, 499, 500 and other 5xx              yes     yes         no: the resource may exist
     lost response: reset, timeout, 502, 504  yes     once        no: the resource may exist
+    unreadable response                      yes     once        no: the resource may exist
     every other error                        no      no          no
 
-After a 429 that asks for a wait longer than `max_wait`, QuotaExhausted is raised. After another failure that
-asks for such a wait, its error is raised at once. The lost response of a paid
-read (search, analyze, embed) cannot be fetched later, so the call is sent once more; it may be billed twice,
-and usage counts both. A call that creates a resource is not repeated: its error has `maybe_done` set, and the
-caller searches for the resource before it retries.
+The service answers 408 or 499 with the code `request_canceled_or_timed_out`, which leaves open how far the
+request came. After a 429 that asks for a wait longer than `max_wait`, QuotaExhausted is raised. After another
+failure that asks for such a wait, its error is raised at once.
+
+The lost response of a paid read (search, analyze, embed) cannot be fetched later, so the call is sent once
+more; it may be billed twice, and usage counts both. A call that creates a resource is not repeated: its error
+has `maybe_done` set, and the caller searches for the resource before it retries.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ class Repeat(Enum):
 
 
 FIRST_PAUSE = 0.5  # longest pause in seconds after the first failure; doubles with each failure
-LONGEST_PAUSE = 30.0  # seconds
+MAX_PAUSE = 30.0  # longest pause in seconds after any failure
 #: One call waits in total at most MAX_WAITS * max_wait seconds after 429s (an hour by default), and at most
 #: MAX_RATE_LIMIT_WAIT + 2 * max_wait seconds.
 MAX_WAITS = 12
@@ -50,10 +53,10 @@ MAX_RATE_LIMIT_WAIT = 3600.0
 
 def pause_after(failures: int) -> float:
     """Seconds to wait after this many consecutive failures: exponential backoff with full jitter."""
-    return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)))
+    return random.uniform(0, min(MAX_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)))
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings: Settings) -> T:
+async def with_retries(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings: Settings) -> T:
     """Run `attempt` until it succeeds or the retry policy allows no retry. A wait can be cancelled.
 
     Raises:
@@ -64,7 +67,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
     waited = 0.0
     while True:
         # The server did not process a rate-limited call, so a shutdown may end this wait.
-        wait: Callable[[float], Awaitable[None]] = shutdown.wait_turn
+        wait: Callable[[float], Awaitable[None]] = shutdown.wait_for_limit
         try:
             return await attempt()
         except RateLimited as refused:
@@ -98,7 +101,7 @@ def _response_lost(failed: APIError, repeat: Repeat) -> bool:
         return failed.maybe_done
     if status < 300 or status in (502, 504):  # unreadable, or a proxy got no response
         return True
-    return status >= 500 and status != 503 and repeat is Repeat.NEVER
+    return repeat is Repeat.NEVER and (status in (408, 499) or (status >= 500 and status != 503))
 
 
 def _rate_limit_pause(refused: RateLimited, refusals: int, waited: float, settings: Settings) -> float:
@@ -125,7 +128,7 @@ def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
     """The error for a 429 whose wait is longer than `max_wait`."""
     at = datetime.now(UTC) + timedelta(seconds=wait)
     return QuotaExhausted(
-        f"{refused.message} The quota resets at {at:%Y-%m-%d %H:%M:%S} UTC, in {_span(wait)}: run again "
+        f"{refused.message} The quota resets at {at:%Y-%m-%d %H:%M:%S} UTC, in {_duration(wait)}: run again "
         "then, or raise max_wait. Answers in the ledger are not charged again",
         refused.code,
         refused.http_status,
@@ -135,7 +138,8 @@ def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
     )
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
+    """A duration as text: `3 h 9 min`, `2 min 5 s`, `7 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -45,7 +45,7 @@ DIRECT_AFTER = 12  # number of polls without the end of a task after which it is
 AT_INTERVAL = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
 ENOUGH = 15  # number of tasks that should have ended since the last poll
 MARGIN = 1.2  # factor of the expected time: a poll that comes a little too early needs another one
-LONGEST_PAUSE = 60.0  # maximum seconds between two polls
+MAX_PAUSE = 60.0  # maximum seconds between two polls
 SINGLE = 1  # up to this number of tasks are retrieved one by one, which takes no more requests than a list
 DIRECT_PER_POLL = 8  # maximum number of tasks that one poll retrieves directly
 PER_PAGE = 50  # the API's maximum number of items on a page
@@ -287,7 +287,7 @@ class _Group:
         if count <= AT_INTERVAL or self._settings.embedded:  # requests to the embedded engine cost nothing
             age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
             return max(soon, min(interval, age_of_newest / 5))
-        longest = min(LONGEST_PAUSE, interval * count / AT_INTERVAL)
+        longest = min(MAX_PAUSE, interval * count / AT_INTERVAL)
         # Until a task has ended, and while the pace is a rough estimate, pauses grow with the time so far.
         longest = min(longest, 1.5 * (began - self._began))
         enough = min(count, max(ENOUGH, min(PER_PAGE, count / 3)))

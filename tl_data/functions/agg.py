@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tl_data.catalog import function
-from tl_data.client.retry import Repeat, persist
+from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import (
     APIError,
     BadRequest,
@@ -173,7 +173,7 @@ async def _complete(tl: Session, url: str, body: dict[str, Any]) -> str:
         tl.client.note_usage({name: usage.get(openai_name) for name, openai_name in names.items()})
         return text
 
-    return await persist(attempt, Repeat.ONCE, tl.settings)
+    return await with_retries(attempt, Repeat.ONCE, tl.settings)
 
 
 def _response_error(host: str, status: int, reply: Any, wait: float | None, key: str | None) -> APIError:

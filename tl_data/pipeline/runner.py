@@ -49,7 +49,7 @@ from tl_data.pipeline.report import Report, VideoFailure, trace_video
 from tl_data.pipeline.rows import error_rows, mark_removed, unlist_deleted_outputs, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
-from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
+from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_cancelled_by_shutdown
 from tl_data.session import Session
 
 #: Seconds that `paid_twice` may take at the end of a complete run, and of an interrupted one.
@@ -293,7 +293,7 @@ class Run:
         except Draining:
             return video
         except asyncio.CancelledError:
-            if not was_abandoned():
+            if not was_cancelled_by_shutdown():
                 raise
             return video  # the run ended while the video waited for a rate limit: nothing was sent
         else:

@@ -40,7 +40,7 @@ from tl_data.ratelimit.reported import (
     snapshot,
 )
 from tl_data.ratelimit.shared import Budget, Limit, LocalMinuteLimit, MinuteLimit, QuotaWindow
-from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
+from tl_data.runtime.shutdown import LONG_WAIT, log_wait, wait_for_limit
 from tl_data.settings import SERVICE_URL, Settings
 
 SHORT_WAIT = 2.0  # seconds; a shorter Retry-After reduces the rate, a longer one stops the category
@@ -270,7 +270,7 @@ class _CategoryLimiter:
                     wait,
                 )
             self._announce(self._blocked_until, wait)
-            await wait_turn(min(wait, 1.0), wait)
+            await wait_for_limit(min(wait, 1.0), wait)
 
     async def _spread(self, dimension: str, cost: float) -> None:
         """Delay a call so that the remaining amount of a limit lasts until its reset."""
@@ -291,13 +291,13 @@ class _CategoryLimiter:
                 self._blocked_until = max(self._blocked_until, steady() + wait)
                 await self._wait_until_unblocked()
             self._announce(quota.resets, wait)
-            await wait_turn(min(wait, 1.0 if quota.own else 0.1), wait)
+            await wait_for_limit(min(wait, 1.0 if quota.own else 0.1), wait)
 
     def _announce(self, resets: float, wait: float) -> None:
         """Log a wait, once for each reset."""
-        if wait > NOTABLE and resets > self._announced_until + MIN_RESET:
+        if wait > LONG_WAIT and resets > self._announced_until + MIN_RESET:
             self._announced_until = resets
-            announce(f"the limit of the category '{self._category}'", wait)
+            log_wait(f"the limit of the category '{self._category}'", wait)
 
     def _update_quota(self, dimension: str, limit: float, left: float, until_reset: float) -> None:
         """Update a limit with the values in the headers of a response."""

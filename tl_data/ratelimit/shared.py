@@ -23,7 +23,7 @@ from hashlib import sha256
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage, steady
 from tl_data.ratelimit.reported import LimitSnapshot
-from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
+from tl_data.runtime.shutdown import LONG_WAIT, log_wait, wait_for_limit
 
 TICKETS = 1000  # maximum number of tickets of a limit
 ROUNDING = 1e-9  # relative rounding error of a sum of tickets
@@ -72,10 +72,10 @@ class QuotaWindow:
                 wait = (self._window + 1) * self._seconds - now
                 if wait > max_wait:
                     raise self._exhausted(wait)
-                if wait > NOTABLE and self._logged_window != self._window:
+                if wait > LONG_WAIT and self._logged_window != self._window:
                     self._logged_window = self._window
-                    announce(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
-                await wait_turn(min(wait, 1.0) + 0.01, wait)
+                    log_wait(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
+                await wait_for_limit(min(wait, 1.0) + 0.01, wait)
 
     def give_back(self, amount: float, window: int) -> None:
         """Return an amount to a window, because its call was cancelled before it was sent."""
@@ -198,7 +198,7 @@ class MinuteLimit:
 
     def _warn(self, wait: float) -> None:
         """Log once that calls wait long for the limit, because the user sees nothing else during the wait."""
-        if wait > NOTABLE and not self._warned:
+        if wait > LONG_WAIT and not self._warned:
             self._warned = True
             limit = f"{self.limit.amount:g} {self._dimension} in {self.limit.seconds:g} s"
             log.warning("rate limit of %s reached; waiting %.0f s", limit, wait)
@@ -206,7 +206,7 @@ class MinuteLimit:
     async def _pause(self, seconds: float, begin: float, amount: float) -> None:
         """Wait. If the call is cancelled, return its lease."""
         try:
-            await wait_turn(seconds)
+            await wait_for_limit(seconds)
         except asyncio.CancelledError:
             self._leased.appendleft((begin, amount))
             raise
@@ -273,7 +273,7 @@ class LocalMinuteLimit:
         begin = max(self._free, now - self.limit.burst / self.limit.rate)
         self._free = begin + amount / self.limit.rate
         if begin > now:
-            await wait_turn(begin - now)
+            await wait_for_limit(begin - now)
 
 
 class Budget:

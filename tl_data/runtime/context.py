@@ -8,7 +8,7 @@ fields, with what sets and what reads them:
     usage           usage.receipt                      client, ledger, functions: requests, tokens, provenance
     minutes_about   usage.about                        client: video minutes that an analysis counts
     account         billing.recording                  ledger: the run that pays
-    stop            shutdown.cancel_waits_on           shutdown.wait_turn: long waits end when it is set
+    stop            shutdown.cancel_waits_on           shutdown.wait_for_limit: long waits end when it is set
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
     grace           Grace (in Lease.guard)             shutdown.mark_in_flight, analyze_batches.Batches.add
     lease           Lease.guard                        lease.fence: whether the claim is still held

@@ -19,7 +19,7 @@ from tl_data.runtime.context import CallContext, call_context, current_context
 
 log = logging.getLogger("tl_data.limits")
 
-NOTABLE = 30.0  # seconds; shorter waits for a limit are neither logged nor cancelled
+LONG_WAIT = 30.0  # seconds; only longer waits for a limit are logged, and cancelled by a shutdown
 
 
 @contextmanager
@@ -29,18 +29,18 @@ def cancel_waits_on(stop: asyncio.Event) -> Iterator[None]:
         yield
 
 
-async def wait_turn(seconds: float, total: float | None = None) -> None:
-    """Wait before a request is sent.
+async def wait_for_limit(seconds: float, total: float | None = None) -> None:
+    """Wait for a limit before a request is sent.
 
     Args:
         seconds: how long to wait.
         total: the whole wait, if `seconds` is only a part of it.
 
     Raises:
-        asyncio.CancelledError: the run is shutting down.
+        asyncio.CancelledError: the run is shutting down, and the wait is longer than `LONG_WAIT`.
     """
     stop = current_context().stop
-    if stop is None or (total or seconds) <= NOTABLE:
+    if stop is None or (total or seconds) <= LONG_WAIT:
         await asyncio.sleep(seconds)
         return
     with suppress(TimeoutError):
@@ -48,7 +48,7 @@ async def wait_turn(seconds: float, total: float | None = None) -> None:
         raise asyncio.CancelledError("the run is shutting down")
 
 
-def was_abandoned() -> bool:
+def was_cancelled_by_shutdown() -> bool:
     """Whether the running task cancelled its own wait because the run is shutting down."""
     stop, task = current_context().stop, asyncio.current_task()
     return stop is not None and stop.is_set() and task is not None and task.cancelling() == 0
@@ -104,7 +104,7 @@ class Grace:
             raise asyncio.CancelledError("no response within the grace period")
 
 
-def announce(limit: str, seconds: float) -> None:
+def log_wait(limit: str, seconds: float) -> None:
     """Log a long wait for a limit, so that it does not look like a hang."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     log.warning("%s is used up: calls wait until %s UTC (%.0f s)", limit, f"{at:%H:%M:%S}", seconds)
