@@ -53,7 +53,9 @@ def dbt(dbt_program: Path, library: Library, tmp_path: Path) -> Dbt:
     return run
 
 
-def test_the_example_builds_and_builds_again(dbt: Dbt, library: Library, tmp_path: Path) -> None:
+def test_the_example_builds_and_a_bad_row_is_a_row_of_the_next_build(
+    dbt: Dbt, library: Library, tmp_path: Path
+) -> None:
     tasks = library.stats()["tasks_created"]
     first = dbt("build")
     assert first.returncode == 0, first.stdout[-4000:]
@@ -63,9 +65,15 @@ def test_the_example_builds_and_builds_again(dbt: Dbt, library: Library, tmp_pat
         moments = con.sql("SELECT DISTINCT question, id FROM moments").fetchall()
     assert ("a red object", "1") in moments, moments
 
+    source = tmp_path / "project" / "videos.csv"
+    source.write_text(source.read_text() + f"3,{tmp_path / 'missing.mp4'}\n4,{library.urls[0]}\n")
     again = dbt("build")
     assert again.returncode == 0, again.stdout[-4000:]
+    assert "WARN=1" in again.stdout
     assert library.stats()["tasks_created"] == tasks, "a video was indexed again"
+    with duckdb.connect(str(tmp_path / "project" / "video_catalog.duckdb"), read_only=True) as con:
+        assert con.sql("SELECT id FROM videos ORDER BY id").fetchall() == [("1",), ("2",), ("4",)]
+        assert con.sql("SELECT id, error_code FROM video_errors").fetchall() == [("3", "video_file_unreadable")]
 
 
 @pytest.mark.parametrize("key", ["written-out", "{{ env_var('VIDEO_KEY') }}"])
