@@ -14,6 +14,7 @@ from tl_data.local.search.query import Hit, Query
 from tl_data.local.search.search import find_in_video
 from tl_data.local.search.transcript import phrases, times_of
 from tl_data.local.storage.library import Library
+from tl_data.local.tasks.inline_video import within_window
 
 TEXT = "The meeting starts at nine. Our revenue grew by twelve percent, and we will hire fifty workers"
 # Two words a second, with a pause of half a second after the first sentence.
@@ -98,3 +99,15 @@ def test_times_are_used_if_they_are_of_the_text(words: tuple[Word, ...]) -> None
     span = replace(SENTENCE, words=words)
     assert times_of(span) == ()
     assert phrases(span) == [span]
+
+
+def test_a_window_cuts_sentences() -> None:
+    [part] = within_window(TALK, 3.0, 4.4).speech
+    assert (part.text, part.start_sec, part.end_sec) == ("Our revenue grew", 3.0, 4.4)
+    assert part.words == WORDS[5:8]
+    assert within_window(TALK, 0.0, 100.0).speech == (SENTENCE,)
+    assert within_window(TALK, 2.46, 3.0).speech == ()  # the pause
+    # Words without times are spread evenly: nine words in nine seconds.
+    even = replace(TALK, speech=(Span(0.0, 9.0, "a b c d e f g h i", 0.8),))
+    [part] = within_window(even, 7.0, 20.0).speech
+    assert (part.text, part.start_sec, part.end_sec, part.words) == ("h i", 7.0, 9.0, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tl_data.local.perception.evidence import Span
+from tl_data.local.perception.evidence import Span, Word
 from tl_data.local.search.fuzzy import Vocabulary, stem
 from tl_data.local.search.parser import tokens
 
@@ -79,3 +79,31 @@ def phrases(span: Span) -> list[Span]:
         )
         for part in parts
     ]
+
+
+def part_within(span: Span, start: float, end: float) -> Span | None:
+    """The part of a sentence whose words have their middle between two times; None if there is none.
+
+    Words without times are spread evenly over the sentence.
+    """
+    if start <= span.start_sec and span.end_sec <= end:
+        return span
+    words = span.words
+    if not times_of(span):
+        texts = span.text.split()
+        step = (span.end_sec - span.start_sec) / max(1, len(texts))
+        words = tuple(
+            Word(span.start_sec + n * step, span.start_sec + (n + 1) * step, text, span.confidence)
+            for n, text in enumerate(texts)
+        )
+    kept = [word for word in words if start <= (word.start_sec + word.end_sec) / 2 < end]
+    if not kept:
+        return None
+    return replace(
+        span,
+        start_sec=max(start, kept[0].start_sec),
+        end_sec=min(end, kept[-1].end_sec),
+        text=" ".join(word.text for word in kept),
+        alternatives=(),
+        words=tuple(kept) if span.words else (),
+    )

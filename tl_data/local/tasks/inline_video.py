@@ -19,6 +19,7 @@ from tl_data.local.config import Config
 from tl_data.local.errors import EngineError, MediaError, invalid
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.perception.vision.frames import pick
+from tl_data.local.search.transcript import part_within
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch
@@ -141,6 +142,8 @@ def check_video_source(video: Any) -> dict[str, Any]:
 def within_window(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
     """The evidence between `start` and `end` seconds of a video. Times stay relative to the whole video.
 
+    A sentence that the window cuts keeps the words inside.
+
     Raises:
         EngineError: parameter_invalid. The range is empty or begins after the end of the video.
     """
@@ -160,6 +163,6 @@ def within_window(evidence: Evidence, start: float | None, end: float | None) ->
     return replace(
         evidence,
         clips=tuple(clip for clip in evidence.clips if clip.end_sec > begin and clip.start_sec < stop),
-        speech=tuple(span for span in evidence.speech if span.end_sec > begin and span.start_sec < stop),
+        speech=tuple(part for span in evidence.speech if (part := part_within(span, begin, stop))),
         shown=tuple(span for span in evidence.shown if span.end_sec > begin and span.start_sec < stop),
     )
