@@ -111,8 +111,9 @@ def redacted(text: str, *secrets: str | None) -> str:
     """Remove secrets from a text. Every text that is shown, logged or recorded goes through this function.
 
     In http and https URLs, signatures and logins are removed. Replaced by `***` are logins in other URLs, API
-    keys, the values of the remaining `SECRET_PARAMETERS`, and the texts in `secrets`. The container in
-    `abfss://container@account` counts as a login: source keys in tables contain the result.
+    keys, the values of the remaining `SECRET_PARAMETERS` and the texts in `secrets`; logins and parameters
+    also in URLs that are percent-encoded. The container in `abfss://container@account` counts as a login:
+    source keys in tables contain the result.
     """
     for secret in secrets:
         if secret:

@@ -12,7 +12,7 @@ from tests.local.perception.vision.test_ocr import blank, read, write
 from tests.support.known import SALES, clip
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Evidence, Span, from_json, to_json
-from tl_data.local.perception.languages import SURE, language_of, with_languages
+from tl_data.local.perception.languages import MIN_LANGUAGE_PROBABILITY, language_of, with_languages
 from tl_data.local.search.query import MEDIUM, Query
 from tl_data.local.storage.library import Library
 from tl_data.local.text import builtin
@@ -49,14 +49,14 @@ FIESTA = replace(
 def test_the_language_of_a_line(text: str, code: str) -> None:
     found, sure = language_of(text)
     assert found == code
-    assert SURE <= sure <= 1
+    assert MIN_LANGUAGE_PROBABILITY <= sure <= 1
 
 
 @pytest.mark.parametrize(
     "text", ["", "12:30", "LH 1907", "Müller GmbH", "Angela Merkel", "Microsoft Excel", "x"]
 )
 def test_texts_without_a_language_get_none(text: str) -> None:
-    assert language_of(text)[1] < SURE
+    assert language_of(text)[1] < MIN_LANGUAGE_PROBABILITY
 
 
 def test_a_line_that_is_read_has_its_language() -> None:
@@ -64,7 +64,7 @@ def test_a_line_that_is_read_has_its_language() -> None:
         read(lambda _: write(blank(), [("Los clientes viajan gratis en tren", 80, 200, 48)], (0, 0, 0)), 1.5)
     )
     assert [(span.text, span.language) for span in spans] == [("Los clientes viajan gratis en tren", "es")]
-    assert spans[0].language_confidence >= SURE
+    assert spans[0].language_confidence >= MIN_LANGUAGE_PROBABILITY
 
 
 def test_it_is_kept_with_the_evidence_and_older_evidence_has_none() -> None:

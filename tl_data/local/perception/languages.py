@@ -1,8 +1,8 @@
 """Detects the language of texts with the model in the py3langid wheel.
 
 On-screen lines are short. In a test, 145 lines of one to eight words in ten languages were rendered and
-recognised. Two thirds of them reach the probability `SURE`, all with the correct language. Names, brands and
-numbers almost always stay below it.
+recognised. Two thirds of them reach `MIN_LANGUAGE_PROBABILITY`, all with the correct language. Names, brands
+and numbers almost always stay below it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ NAMES = {
     "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish",
     "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
-SURE = 0.9  # smallest probability at which a language is certain: it is searched, and named in texts
+#: Smallest probability at which a language is certain: it is searched, and named in texts.
+MIN_LANGUAGE_PROBABILITY = 0.9
 _LIKELY = 0.5  # smallest probability of a language that is stored
 
 
@@ -48,7 +49,7 @@ def sure_languages(spans: Iterable[Span]) -> dict[str, float]:
     """The lower-case names of the languages that are certain, each with its largest confidence."""
     confidences: dict[str, float] = {}
     for span in spans:
-        if span.language_confidence >= SURE and span.language in NAMES:
+        if span.language_confidence >= MIN_LANGUAGE_PROBABILITY and span.language in NAMES:
             name = NAMES[span.language].lower()
             confidences[name] = max(confidences.get(name, 0.0), span.language_confidence)
     return confidences
@@ -58,7 +59,7 @@ def language_ranges(spans: Sequence[Span]) -> list[tuple[str, float, float]]:
     """The languages that are certain, each as (name, start of its first span, end of its last), by start."""
     ranges: dict[str, tuple[float, float]] = {}
     for span in spans:
-        if span.language_confidence >= SURE and span.language in NAMES:
+        if span.language_confidence >= MIN_LANGUAGE_PROBABILITY and span.language in NAMES:
             start, end = ranges.get(NAMES[span.language], (span.start_sec, span.end_sec))
             ranges[NAMES[span.language]] = min(start, span.start_sec), max(end, span.end_sec)
     return sorted(((name, *times) for name, times in ranges.items()), key=lambda item: item[1])

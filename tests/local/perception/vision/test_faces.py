@@ -16,7 +16,7 @@ from tl_data.demo.scene import Scene, painter
 from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.vision.faces import SURE, faces
+from tl_data.local.perception.vision.faces import MIN_FACE_SCORE, faces
 from tl_data.local.search.search import find_in_video
 from tl_data.local.text import builtin
 from tl_data.local.text.structured import fill
@@ -38,7 +38,7 @@ def test_each_face_is_counted_once_whichever_way_it_looks(picture: Picture, coun
     assert len(found) == count
     height, width = picture.shape[:2]
     for sure, (left, top, wide, high) in found:
-        assert SURE <= sure <= 1
+        assert MIN_FACE_SCORE <= sure <= 1
         assert 0 <= left <= left + wide <= 1
         assert 0 <= top <= top + high <= 1
         assert 0.5 < wide * width / (high * height) < 2

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tl_data.local import weights
-from tl_data.local.perception.audio.vad import FRAME, Cutter, Limits, Utterance
+from tl_data.local.perception.audio.vad import FRAME, Limits, Utterance, UtteranceSplitter
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span, Word
 from tl_data.local.weights import Model
@@ -66,16 +66,16 @@ class Windows:
         if isinstance(source, Path):
             load(source)  # a folder without a model must fail even if the video has no speech
         self._language: tuple[str, float] | None = None  # that of the first window whose language is certain
-        self._cutter = Cutter(_LIMITS)
+        self._splitter = UtteranceSplitter(_LIMITS)
         self._spans: list[Span] = []
 
     def add(self, frame: Samples, voice: bool) -> None:
         """Add the next frame of the sound."""
-        self._add_window(self._cutter.add(frame, voice))
+        self._add_window(self._splitter.add(frame, voice))
 
     def finish(self) -> tuple[Span, ...]:
         """The sentences in order."""
-        self._add_window(self._cutter.finish())
+        self._add_window(self._splitter.finish())
         return tuple(self._spans)
 
     def _add_window(self, window: Utterance | None) -> None:

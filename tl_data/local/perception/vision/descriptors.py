@@ -20,8 +20,8 @@ def describe_image(picture: Picture) -> tuple[float, ...]:
     """
     blurred = cv2.GaussianBlur(cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA), (0, 0), 1.5)
     lab = cv2.cvtColor(blurred.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    light = _cells(lab[..., 0], _GRID).ravel() / 50 - 1
-    tint = np.concatenate([_cells(lab[..., channel], _COLOR_GRID).ravel() for channel in (1, 2)]) / 40
+    luma = _cells(lab[..., 0], _GRID).ravel() / 50 - 1
+    chroma = np.concatenate([_cells(lab[..., channel], _COLOR_GRID).ravel() for channel in (1, 2)]) / 40
     gradient_x = cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0)
     gradient_y = cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1)
     strength = np.hypot(gradient_x, gradient_y)
@@ -31,8 +31,8 @@ def describe_image(picture: Picture) -> tuple[float, ...]:
         # An angle between two directions counts partly for both.
         weight = np.clip(1 - np.abs((angle * _DIRECTIONS / np.pi - direction + 3) % 6 - 3), 0, 1)
         edges.append(_cells((strength * weight).astype(np.float32), _COLOR_GRID).ravel())
-    outline = np.concatenate(edges) / 40
-    return _unit(np.concatenate((light, tint, outline)))
+    edge_strengths = np.concatenate(edges) / 40
+    return _unit(np.concatenate((luma, chroma, edge_strengths)))
 
 
 def describe_sound(bands: npt.NDArray[np.float32]) -> tuple[float, ...]:

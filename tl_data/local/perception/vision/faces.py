@@ -14,7 +14,7 @@ from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Box
 
 #: Smallest score of a face. None of 232 frames without a face reached it. Backs of heads stay below 0.62.
-SURE = 0.66
+MIN_FACE_SCORE = 0.66
 _SIDE = 192  # pixels per side of the model's input
 _CELLS = 48  # anchors per side
 _SAME_FACE = 0.3  # two boxes with at least this intersection over union are one face
@@ -38,7 +38,7 @@ def faces(picture: Picture) -> list[tuple[float, Box]]:
     confidences = 1 / (1 + np.exp(-np.clip(scores.ravel(), -80, 80)))
     detections = []
     height, width = picture.shape[:2]
-    for anchor in np.flatnonzero(confidences >= SURE):
+    for anchor in np.flatnonzero(confidences >= MIN_FACE_SCORE):
         x, y = (
             (anchor % _CELLS + 0.5) / _CELLS * _SIDE + raw[anchor, 0],
             (anchor // _CELLS + 0.5) / _CELLS * _SIDE + raw[anchor, 1],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tl_data.local.perception.evidence import Clip
 from tl_data.local.perception.vision import concepts
 
-SURE = 0.5  # smallest probability of a concept, and smallest score of a person
+MIN_SCORE = 0.5  # smallest probability of a concept, and smallest score of a person
 _MIN_SCORE = 0.5  # smallest score of a confirmed detection
 _MAX_CLASSES = 100  # a concept with more classes is too general for a name
 
@@ -73,7 +73,7 @@ class Name:
 
 def people_in(clip: Clip) -> int:
     """The largest number of certain people in one frame."""
-    return sum(name == "person" and score >= SURE for name, score in clip.objects)
+    return sum(name == "person" and score >= MIN_SCORE for name, score in clip.objects)
 
 
 def names_of(clip: Clip) -> tuple[Name, ...]:
@@ -127,7 +127,7 @@ def _most_specific(clip: Clip) -> tuple[concepts.Concept, float] | None:
     candidates: Iterable[tuple[concepts.Concept, float]] = (
         (table.concepts[number], probability)
         for number, probability in probabilities.items()
-        if probability >= SURE
+        if probability >= MIN_SCORE
         and table.concepts[number].leaves < _MAX_CLASSES
         and table.concepts[number].name not in ABSTRACT
     )
