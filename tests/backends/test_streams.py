@@ -25,19 +25,27 @@ from tl_data.runtime.concurrency import calls_of
 from tl_data.settings import Settings
 
 
-def test_a_hundred_thousand_rows_of_a_thousand_values_cost_a_thousand_calls(library: Library) -> None:
-    duck = DuckDB(library.settings)
-    before = library.requests("POST /embed")
+@pytest.fixture(scope="module")
+def account(today: Engine, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """An account of today without a video, for texts."""
+    folder = tmp_path_factory.mktemp("account")
+    settings = Settings(base_url=today.base_url, home=str(folder / "home"), ledger=str(folder / "ledger"))
+    return Library(settings, "empty", [], folder, folder, 512)
+
+
+def test_a_hundred_thousand_rows_of_a_thousand_values_cost_a_thousand_calls(account: Library) -> None:
+    duck = DuckDB(account.settings)
+    before = account.requests("POST /embed-v2")
     rows = duck.con.sql(
         "SELECT count(*), count(DISTINCT v[1]) > 1 FROM "
         "(SELECT tl_embed_text('many ' || (i % 1000)) AS v FROM range(100000) r(i))"
     ).fetchall()
     duck.close()
     assert rows == [(100_000, True)]
-    assert library.requests("POST /embed") - before == 1000
+    assert account.requests("POST /embed-v2") - before == 1000
 
 
-def test_a_stream_is_answered_batch_by_batch_and_in_order(library: Library) -> None:
+def test_a_stream_is_answered_batch_by_batch_and_in_order(account: Library) -> None:
     read: list[int] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -48,20 +56,20 @@ def test_a_stream_is_answered_batch_by_batch_and_in_order(library: Library) -> N
 
     schema = pa.schema([("n", pa.int64()), ("word", pa.string())])
     source = pa.RecordBatchReader.from_batches(schema, batches())
-    before = library.requests("POST /embed")
-    reader = tl_data.stream(source, "embed_text", {"text": "word"}, into="vector", settings=library.settings)
+    before = account.requests("POST /embed-v2")
+    reader = tl_data.stream(source, "embed_text", {"text": "word"}, into="vector", settings=account.settings)
     first = reader.read_next_batch()
     assert len(read) < 200, "the whole source was read for the first batch"
     rest = reader.read_all()
-    assert library.requests("POST /embed") - before == 40
+    assert account.requests("POST /embed-v2") - before == 40
     assert [*first.column("n").to_pylist(), *rest.column("n").to_pylist()] == list(range(10_000))
-    assert len(first.column("vector")[0]) == library.dimension
+    assert len(first.column("vector")[0]) == account.dimension
 
 
-def test_a_stream_from_duckdb_and_back(library: Library) -> None:
+def test_a_stream_from_duckdb_and_back(account: Library) -> None:
     with duckdb.connect() as con:
         source = con.sql("SELECT * FROM (VALUES (1, 'a'), (2, NULL), (3, 'b')) AS t(n, w)")
-        reader = tl_data.stream(source, "embed_text", {"text": "w"}, into="v", settings=library.settings)
+        reader = tl_data.stream(source, "embed_text", {"text": "w"}, into="v", settings=account.settings)
         con.from_arrow(reader.read_all()).create("answered")
         assert con.sql("SELECT n, v IS NULL FROM answered ORDER BY n").fetchall() == [
             (1, False),
@@ -117,10 +125,10 @@ def test_one_failing_row_among_ten_thousand(library: Library) -> None:
 
 @pytest.fixture(scope="module")
 def slow_engine(start_engine: Callable[..., Engine]) -> Engine:
-    """An engine that takes a minute for every answer to /embed."""
-    engine = start_engine("--allow-private")
+    """An account of today that takes a minute for every answer to /embed-v2."""
+    engine = start_engine("--allow-private", "--profile", "today", "--workers", "1")
     root = engine.base_url.removesuffix("/v1.3")
-    fault = {"fault": [{"kind": "latency", "route": "/embed", "seconds": 60}]}
+    fault = {"fault": [{"kind": "latency", "route": "/embed-v2", "seconds": 60}]}
     answer = httpx.put(f"{root}/_engine/faults", json=fault)
     assert answer.is_success, answer.text
     return engine

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -142,6 +143,32 @@ def test_half_of_a_batch_fails(of_today: Account) -> None:
     assert (planned.calls, again.calls, again.failed) == (lost, lost, 0)
     assert (errors(job), paid(of_today, before)) == ([], {"analyze": 4})
     assert Lake(job.folder).read(SUMMARIES).num_rows == 4
+
+
+def test_a_batch_that_expires_is_sent_again_in_part(
+    start_engine: Callable[..., Engine], four_videos: Path, tmp_path: Path
+) -> None:
+    options = ("--allow-private", "--profile", "today", "--workers", "1", "--batch-seconds", "10")
+    with contextmanager(account_of)("today", start_engine(*options), four_videos, tmp_path) as account:
+        assert pipeline.run(account.job(tables=("clips",))).failed == 0  # now all four are ready at once
+        before, job = account.bill(), account.job(tables=("clips", *TEXTS))
+        rule = {"kind": "stuck", "route": "/analyze/batches", "method": "POST", "state": "processing"}
+        account.faults(rule | {"share": 0.5})
+        done = pipeline.run(job)
+        account.faults()
+        texts = Lake(job.folder).read(SUMMARIES).num_rows
+        lost = 4 - texts
+        assert 0 < lost < 4
+        assert (done.failed, done.status) == (lost, "partial"), done.lines()
+        assert paid(account, before) == {"analyze": texts}
+        billed_us = account.bill()["analyze"][0] - before.get("analyze", (0, 0))[0]
+        assert done.bill.operations["analyze"].video_us == billed_us  # what expired costs nothing
+        expired = [("batch_processing_timeout", n, True) for n in ("summaries:", "chapters")]
+        assert errors(job) == sorted(expired * lost)
+        planned = pipeline.plan(job)
+        again = pipeline.run(job)
+        assert (planned.calls, again.calls, again.failed) == (lost, lost, 0)
+        assert (errors(job), paid(account, before)) == ([], {"analyze": 4})
 
 
 def test_an_analysis_that_does_not_end_is_waited_for_and_not_sent_again(of_today: Account) -> None:

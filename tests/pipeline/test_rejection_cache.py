@@ -18,17 +18,17 @@ from tl_data.spark.worker import Worker
 
 
 def test_a_search_sees_a_video_that_another_function_indexed(
-    put: Callable[..., str], engine: Engine, tmp_path: Path
+    put: Callable[..., str], today: Engine, tmp_path: Path
 ) -> None:
     settings = Settings.load(
-        base_url=engine.base_url,
+        base_url=today.base_url,
         ledger=str(tmp_path / "ledger"),
         index=f"test-{uuid.uuid4().hex[:12]}",
         poll_interval=0.5,
     )
 
     def found() -> set[str]:
-        hits = tl_data.search(settings.index, "a red object", threshold="none", settings=settings)
+        hits = tl_data.search(settings.index, "a red object", settings=settings)
         return {hit["video_id"] for hit in hits}
 
     try:
