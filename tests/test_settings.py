@@ -40,6 +40,9 @@ def test_the_key_never_shows() -> None:
         ({"max_wait": -1}, "max_wait is -1.0; it must be 0 or more"),
         ({"on_error": "ignore"}, "'raise' or 'null'"),
         ({"base_url": "api.example.com"}, "http:// or https://"),
+        ({"base_url": "http://["}, "not a URL with a host"),
+        ({"base_url": "https://:8000"}, "not a URL with a host"),
+        ({"base_url": "http://e.com:99999"}, "not a URL with a host"),
         ({"colour": "red"}, "unknown setting 'colour'"),
     ],
 )

@@ -26,6 +26,7 @@ from typing import Any
 
 from tl_data.errors import SettingsError
 from tl_data.runtime.context import call_context, current_context
+from tl_data.untrusted import parse_toml
 
 OPERATIONS = ("index", "embed_video", "embed_audio", "embed_image", "embed_text", "search", "analyze", "agg")
 UNITS = ("video_minute", "call", "input_token", "output_token")
@@ -57,7 +58,7 @@ class Prices:
                 text = Path(chosen).read_text(encoding="utf-8")
             else:
                 text = resources.files("tl_data").joinpath("prices.toml").read_text(encoding="utf-8")
-            return cls._read(tomllib.loads(text), str(chosen or "prices.toml"))
+            return cls._read(parse_toml(text), str(chosen or "prices.toml"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise SettingsError(f"prices: {chosen or 'prices.toml'} cannot be read: {error}") from error
 

@@ -17,10 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import orjson
 
 from tl_data.errors import SettingsError
+from tl_data.untrusted import parse_toml
 from tl_data.urls import is_loopback
 
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
@@ -138,6 +140,8 @@ class Settings:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")
+        if self.base_url and not _has_host(self.base_url):
+            raise SettingsError(f"base_url is {self.base_url!r}, which is not a URL with a host")
 
     @classmethod
     def load(cls, *, defaults: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
@@ -157,7 +161,7 @@ class Settings:
             raise SettingsError(f"TL_CONFIG names {path}, which is not a file")
         if file.is_file():
             try:
-                table = tomllib.loads(file.read_text(encoding="utf-8"))
+                table = parse_toml(file.read_text(encoding="utf-8"))
             except tomllib.TOMLDecodeError as error:
                 raise SettingsError(f"{file}: {error}") from error
             except UnicodeDecodeError as error:
@@ -239,3 +243,12 @@ def _typed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"{source}: {name} is {value!r}; it must be of type {kind.__name__}"
             ) from error
     return typed
+
+
+def _has_host(url: str) -> bool:
+    """Whether a URL has a host and, if it names a port, a valid one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a bracket, or a port above 65535
+        return False

@@ -151,6 +151,7 @@ def test_all_faults_are_listed(tmp_path: Path) -> None:
 
 def test_files_that_are_no_job(tmp_path: Path) -> None:
     assert "invalid TOML" in refused(tmp_path, "[source\n")[0]
+    assert "nested too deeply" in refused(tmp_path, f"a = {'[' * 2000}{']' * 2000}\n")[0]
     assert "line 1" in refused(tmp_path, "[source\n")[0]
     with pytest.raises(SettingsError, match="No such file"):
         Job.load(tmp_path / "none.toml")

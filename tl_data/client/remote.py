@@ -23,6 +23,7 @@ from tl_data.client.base import BaseClient
 from tl_data.client.retry import Repeat, with_retries
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed, SettingsError
 from tl_data.ratelimit.headers import wait_hint
+from tl_data.untrusted import parse_toml
 from tl_data.urls import encoded, is_bucket, origin, redacted
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class HostHeaders:
         if path is None:
             return cls()
         try:
-            tables = tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+            tables = parse_toml(Path(path).expanduser().read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise SettingsError(f"http_headers names {path}, which cannot be read: {reason}") from error

@@ -21,6 +21,7 @@ from tl_data.errors import MissingExtra, SettingsError
 from tl_data.lake.lake import Format
 from tl_data.models import name_of_today
 from tl_data.settings import ABOVE_ZERO, JOB_WAIT, Settings
+from tl_data.untrusted import parse_toml
 
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
@@ -343,7 +344,7 @@ class Job:
         file = Path(path)
         try:
             text = file.read_text(encoding="utf-8-sig")  # Windows editors write a byte order mark
-            table = tomllib.loads(text)
+            table = parse_toml(text)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SettingsError(f"{file}: the job cannot be read: {reason}") from error

@@ -54,12 +54,12 @@ from __future__ import annotations
 import fnmatch
 import json
 import random
-import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tl_data.local.errors import EngineError, invalid, one_of
+from tl_data.untrusted import parse_toml
 
 KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
@@ -190,7 +190,7 @@ class Faults:
 def _load(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
-        return json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        return json.loads(text) if file.suffix == ".json" else parse_toml(text)
     except (OSError, ValueError) as error:
         raise EngineError(
             400, "parameter_invalid", f"The fault file {file} cannot be read: {error}"
