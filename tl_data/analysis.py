@@ -40,7 +40,7 @@ from tl_data.client.presets import (
     schema_of,
 )
 from tl_data.client.schema import complete_properties, read_json
-from tl_data.client.task_poller import CLOCKS
+from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE
 from tl_data.errors import (
     APIError,
     BadRequest,
@@ -591,7 +591,7 @@ class Analyses:
     async def _lost_task(self, call: Call, video: VideoRef) -> str | None:
         """The task of an earlier request for this call, if the request was sent and its response was lost."""
         since = await self._ledger.unsettled_since(call)
-        sent_after = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
+        sent_after = None if since is None else datetime.fromtimestamp(since, UTC) - MAX_CLOCK_DIFFERENCE
         try:
             async for key, task_id in keyed_analyses(self._client, sent_after, video.asset_id):
                 if key == call.key:

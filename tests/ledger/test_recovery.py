@@ -21,7 +21,7 @@ from tests.client.conftest import Server, server  # noqa: F401 - the scripted se
 from tests.conftest import Engine
 from tests.support.scripted import say
 from tl_data.client import Client
-from tl_data.client.task_poller import CLOCKS, TaskWatcher
+from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE, TaskWatcher
 from tl_data.errors import ConnectionFailed
 from tl_data.functions.embed import embed_video
 from tl_data.ledger.ledger import Ledger
@@ -290,7 +290,7 @@ def test_what_a_listing_shows_decides(
     assert isinstance(found, AmbiguousTask) is doubtful
     assert found is None or doubtful
     [asked] = [v for r in server.asked("GET /embed/tasks") for n, v in r.query if n == "started_at"][:1]
-    assert datetime.fromisoformat(asked) < datetime.now(UTC) - CLOCKS
+    assert datetime.fromisoformat(asked) < datetime.now(UTC) - MAX_CLOCK_DIFFERENCE
 
 
 PART = {"video_start_offset_sec": 10.0, "video_end_offset_sec": 23.0}

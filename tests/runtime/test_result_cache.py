@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.outcomes import one_by_one
 from tl_data.runtime.pool import Pool
-from tl_data.runtime.result_cache import ENTRY, Outcome, ResultCache, weight
+from tl_data.runtime.result_cache import ENTRY_BYTES, Outcome, ResultCache, size_of
 from tl_data.usage import Usage
 
 
@@ -22,7 +22,7 @@ def outcome(value: Any, **usage: Any) -> Outcome:
 
 
 def keep(cache: ResultCache, name: Any, value: Any, **usage: Any) -> None:
-    cache.keep(name, outcome(value, **usage), weight(value))
+    cache.put(name, outcome(value, **usage), size_of(value))
 
 
 VALUES = [
@@ -87,7 +87,7 @@ def test_a_vector_takes_two_kilobytes() -> None:
     for n in range(300):
         keep(cache, ("f", n), [float(n)] * 512)
     assert len(cache._packed) > 200
-    assert cache._packed_bytes / len(cache._packed) < 2048 + ENTRY + 100
+    assert cache._packed_bytes / len(cache._packed) < 2048 + ENTRY_BYTES + 100
 
 
 def test_each_distinct_row_is_asked_for_once_however_far_apart_its_equals_are() -> None:

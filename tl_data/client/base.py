@@ -169,7 +169,7 @@ class BaseClient:
             )
             with _request_span(request) as request_span:
                 stream = await exchange.__aenter__()
-                _note_status(request_span, request, stream.status)
+                _record_status(request_span, request, stream.status)
             try:
                 if not 200 <= stream.status < 300:
                     body = b"".join([chunk async for chunk in stream.chunks])
@@ -205,7 +205,7 @@ class BaseClient:
             if answer.status not in (301, 302, 303, 307, 308):
                 break
             url = self._redirect_target(request, url, answer)
-        _note_status(request_span, request, answer.status)
+        _record_status(request_span, request, answer.status)
         if not 200 <= answer.status < 300:
             raise self._error(request, answer)
         self._observe(request, answer.status, answer.headers)
@@ -319,7 +319,7 @@ def _request_span(request: Request) -> AbstractContextManager[Span]:
     return span(f"{request.method} /{route}", remote=True, category=request.category, attributes=attributes)
 
 
-def _note_status(request_span: Span, request: Request, status: int) -> None:
+def _record_status(request_span: Span, request: Request, status: int) -> None:
     request_span.set_attributes({"http.response.status_code": status})
     if status >= 400:
         request_span.fail(f"{request}: HTTP {status}")

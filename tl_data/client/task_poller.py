@@ -11,8 +11,8 @@ A single awaited task is retrieved directly, which takes no more requests than a
 assets are always looked up in a list.
 
 The time between polls follows the pace at which tasks end: a poll is sent when about a third of the awaited
-tasks, at least `ENOUGH` and at most a page of them, should have ended since the last one. So the polls of a
-job are a small share of its requests, whether its videos take seconds or minutes.
+tasks, at least `MIN_ENDED` and at most a page of them, should have ended since the last one. So the polls of
+a job are a small share of its requests, whether its videos take seconds or minutes.
 
 A list may be incomplete. When `DIRECT_AFTER` polls in a row have shown no end of some of the tasks, one of
 these is retrieved directly. If it has ended, the others are retrieved, too. If not, `DIRECT_AFTER` more lists
@@ -42,19 +42,20 @@ Json = dict[str, Any]
 OVERLAP = 10.0  # seconds by which two lists overlap, because the clocks of the API's servers differ
 FIRST_POLL = 0.1  # seconds per awaited task before the first poll; short, because some tasks end at once
 DIRECT_AFTER = 12  # number of polls without the end of a task after which it is retrieved directly
-AT_INTERVAL = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
-ENOUGH = 15  # number of tasks that should have ended since the last poll
+MAX_AT_INTERVAL = 2  # up to this number of tasks are polled at `poll_interval`, and more of them less often
+MIN_ENDED = 15  # a poll is sent when at least so many tasks should have ended since the last one
 MARGIN = 1.2  # factor of the expected time: a poll that comes a little too early needs another one
 MAX_PAUSE = 60.0  # maximum seconds between two polls
-SINGLE = 1  # up to this number of tasks are retrieved one by one, which takes no more requests than a list
+MAX_SINGLE = 1  # up to this number of tasks are retrieved directly, with no more requests than a list
 DIRECT_PER_POLL = 8  # maximum number of tasks that one poll retrieves directly
 PER_PAGE = 50  # the API's maximum number of items on a page
 LISTS_PER_POLL = 4  # maximum number of lists of assets in one poll
-CLOCKS = timedelta(minutes=5)  # maximum difference between the API's clock and the clock of this machine
-LISTED = 100  # a poll reads up to so many analysis tasks of the list, and two more per awaited task
+#: The largest difference that is expected between the clock of the API and that of this machine.
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)
+MAX_LISTED = 100  # a poll reads up to so many analysis tasks of the list, and two more per awaited task
 OUTAGE = 300.0  # seconds of failed polls after which the callers get a retryable error
-ENDS = ("ready", "failed", "canceled")  # statuses of tasks that have ended
-INDEXING_ENDS = ("ready", "failed")  # the same for indexing, which cannot be canceled
+FINAL_STATUSES = ("ready", "failed", "canceled")  # statuses of tasks that have ended
+INDEXING_FINAL_STATUSES = ("ready", "failed")  # the same for indexing, which cannot be canceled
 
 
 @dataclass
@@ -255,7 +256,7 @@ class _Group:
                 try:
                     await self._poll()
                     last_response = loop.time()
-                    self._note_pace(last_response - began)
+                    self._update_pace(last_response - began)
                 except APIError as error:
                     longest = min(OUTAGE, self._settings.max_wait)
                     if not error.retryable or loop.time() - last_response > longest:
@@ -284,16 +285,17 @@ class _Group:
         """The length of a pause that began at this time. New tasks are polled soon: some end at once."""
         count, interval = len(self._waiters), self._settings.poll_interval
         soon = min(interval, FIRST_POLL * max(count, self._announced.videos))
-        if count <= AT_INTERVAL or self._settings.embedded:  # requests to the embedded engine cost nothing
+        # Requests to the embedded engine cost nothing.
+        if count <= MAX_AT_INTERVAL or self._settings.embedded:
             age_of_newest = asyncio.get_running_loop().time() - max(w.began for w in self._waiters.values())
             return max(soon, min(interval, age_of_newest / 5))
-        longest = min(MAX_PAUSE, interval * count / AT_INTERVAL)
+        longest = min(MAX_PAUSE, interval * count / MAX_AT_INTERVAL)
         # Until a task has ended, and while the pace is a rough estimate, pauses grow with the time so far.
         longest = min(longest, 1.5 * (began - self._began))
-        enough = min(count, max(ENOUGH, min(PER_PAGE, count / 3)))
+        enough = min(count, max(MIN_ENDED, min(PER_PAGE, count / 3)))
         return max(soon, longest if self._pace is None else min(longest, MARGIN * enough / self._pace))
 
-    def _note_pace(self, seconds: float) -> None:
+    def _update_pace(self, seconds: float) -> None:
         """Update the pace after a poll. `seconds` is the time since the previous poll."""
         pace = self._ended_count / max(seconds, 0.001)
         if self._pace is not None:
@@ -341,7 +343,7 @@ class _Group:
         except (NotFound, BadRequest) as error:
             self._end(task_id, error)
             return True
-        if task.get("status") not in ENDS:
+        if task.get("status") not in FINAL_STATUSES:
             return False
         self._end(task_id, task)
         return True
@@ -369,7 +371,7 @@ class _Group:
 class _EndedList:
     """Base class for tasks of one index, looked up in a list of the tasks that ended since the last poll."""
 
-    max_direct = SINGLE
+    max_direct = MAX_SINGLE
 
     def __init__(self) -> None:
         self._newest: datetime | None = None  # latest `updated_at` in earlier lists; see also `begin`
@@ -414,7 +416,7 @@ class _EndedList:
                     break
                 newest = max(newest, changed or newest)
                 task_id = str(task.get("_id"))
-                if task_id in awaited and task.get("status") in ENDS:
+                if task_id in awaited and task.get("status") in FINAL_STATUSES:
                     ended[task_id] = task
                     if len(ended) == len(awaited):
                         break
@@ -432,10 +434,10 @@ async def _end_of_listed(
     if since is not None:
         kind.begin(since, runs_now=False)
     elif new:
-        kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), runs_now=True)
+        kind.begin((datetime.now(UTC) - MAX_CLOCK_DIFFERENCE).isoformat(), runs_now=True)
     else:
         task = await kind.retrieve(task_id)
-        if task.get("status") in ENDS:
+        if task.get("status") in FINAL_STATUSES:
             return require_success(task, task_id)
         kind.begin(task.get("updated_at") or task.get("created_at"), runs_now=True)
     return require_success(await group.end_of(task_id), task_id)
@@ -452,7 +454,7 @@ class _Indexing(_EndedList):
     def list_ended(self, since: str) -> AsyncIterator[Json]:
         return self._client.list_tasks(
             index_id=self._index_id,
-            status=list(INDEXING_ENDS),
+            status=list(INDEXING_FINAL_STATUSES),
             updated_at=since,
             sort_by="updated_at",
             sort_option="desc",
@@ -472,7 +474,7 @@ class _Indexing(_EndedList):
 class _Embedding:
     """Embedding tasks, looked up in the list of those with status `processing`."""
 
-    max_direct = SINGLE
+    max_direct = MAX_SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -493,7 +495,7 @@ class _Embedding:
 
     async def retrieve(self, task_id: str) -> Json:
         task = await self._client.embed_task_status(task_id)
-        if task.get("status") not in ENDS:
+        if task.get("status") not in FINAL_STATUSES:
             return task
         return await self._client.retrieve_embed_task(task_id)
 
@@ -511,7 +513,7 @@ class _EmbeddingV2(_Embedding):
 class _Analyzing:
     """Analysis tasks, looked up in the list of the newest ones."""
 
-    max_direct = SINGLE
+    max_direct = MAX_SINGLE
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -526,9 +528,9 @@ class _Analyzing:
                 task_id = str(task.get("task_id"))
                 if task_id in missing:
                     missing.discard(task_id)
-                    if task.get("status") in ENDS:
+                    if task.get("status") in FINAL_STATUSES:
                         ended_ids.append(task_id)
-                if not missing or listed >= LISTED + 2 * len(ids):
+                if not missing or listed >= MAX_LISTED + 2 * len(ids):
                     break
         except (BadRequest, NotFound):
             self.no_list = True
@@ -551,7 +553,7 @@ class _IndexedAssets(_EndedList):
     def list_ended(self, since: str) -> AsyncIterator[Json]:
         return self._client.list_indexed_assets(
             self._index_id,
-            status=list(INDEXING_ENDS),
+            status=list(INDEXING_FINAL_STATUSES),
             updated_at=since,
             sort_by="updated_at",
             sort_option="desc",
@@ -585,7 +587,7 @@ class _Assets:
             for start in range(0, len(due_ids), PER_PAGE):
                 page_ids = due_ids[start : start + PER_PAGE]
                 async for asset in self._client.list_assets(asset_ids=page_ids):
-                    if asset.get("status") in ENDS:
+                    if asset.get("status") in FINAL_STATUSES:
                         ended[str(asset.get("_id"))] = asset
                 self._last_poll |= dict.fromkeys(page_ids, self._polls)
         except (BadRequest, NotFound):

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from tl_data.client.assets import DIRECT, upload_type
-from tl_data.client.task_poller import CLOCKS
+from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
@@ -261,7 +261,7 @@ class AnalysisTasks:
         Args:
             since: time of the earliest request of interest, in epoch seconds.
         """
-        self._client, self._since = client, datetime.fromtimestamp(since, UTC) - CLOCKS
+        self._client, self._since = client, datetime.fromtimestamp(since, UTC) - MAX_CLOCK_DIFFERENCE
         self._ids: dict[str, str] = {}
         self._listed_at = float("-inf")  # monotonic time at which the listing began
         self._lock = asyncio.Lock()
@@ -321,7 +321,7 @@ async def embedding_task(
     since = await ledger.unsettled_since(call)
     if since is None:
         return None
-    earliest = datetime.fromtimestamp(since, UTC) - CLOCKS
+    earliest = datetime.fromtimestamp(since, UTC) - MAX_CLOCK_DIFFERENCE
     tasks: dict[str, Like] = {}
     sent, signing = await _sent_url(client, video), client.settings.signing_parameters
     tasks_since = client.list_embed_v2_tasks if v2 else client.list_embed_tasks

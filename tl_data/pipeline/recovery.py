@@ -25,7 +25,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tl_data.billing import Prices, RunAccount
-from tl_data.client.task_poller import CLOCKS
+from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE
 from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed, TLDataError
 from tl_data.lake.base import LakeTable, rows_of
 from tl_data.lake.schemas import RUNS
@@ -347,7 +347,7 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
     """
     if tasks.since is None:
         return 0  # nothing was submitted
-    since = datetime.fromtimestamp(tasks.since, UTC) - CLOCKS
+    since = datetime.fromtimestamp(tasks.since, UTC) - MAX_CLOCK_DIFFERENCE
     try:
         async with asyncio.timeout(seconds):
             others: dict[str, set[str]] = {}

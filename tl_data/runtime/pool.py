@@ -37,7 +37,7 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from tl_data.errors import TLDataError
-from tl_data.runtime.result_cache import SPILL, Outcome, ResultCache, share_outcome, weight
+from tl_data.runtime.result_cache import MAX_SPILL_BYTES, Outcome, ResultCache, share_outcome, size_of
 from tl_data.usage import receipt
 
 
@@ -247,7 +247,7 @@ class Pool:
         remember: float = 300.0,
         entries: int = 20_000,
         memory: int = 64 << 20,
-        spill: int = SPILL,
+        spill: int = MAX_SPILL_BYTES,
         buffer: int = 256 << 20,
     ) -> None:
         self.concurrency = concurrency
@@ -443,9 +443,9 @@ class _Stream(Generic[K, V]):
                     outcome = Outcome(None, TLDataError("the call cancelled its own task"), usage)
             if usage.calls or usage.reused or usage.submitted:
                 usage.at = time.time()
-            work.size = weight(outcome.value)
+            work.size = size_of(outcome.value)
             if outcome.error is None:
-                pool._cache.keep(work.name, outcome, work.size)
+                pool._cache.put(work.name, outcome, work.size)
             for callback in work.callbacks:  # synchronously, before any stream continues
                 callback(work, outcome)
             work.future.set_result(outcome)

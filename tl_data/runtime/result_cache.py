@@ -30,10 +30,10 @@ from tl_data.usage import Usage
 log = logging.getLogger("tl_data.pool")
 
 HOT_DIVISOR = 4  # 1/4 of the memory is for hot answers, the rest for packed ones
-FLOAT = sys.getsizeof(0.0)  # bytes
-ENTRY = 200  # bytes of a packed answer in addition to its body
+FLOAT_BYTES = sys.getsizeof(0.0)
+ENTRY_BYTES = 200  # memory of a packed answer in addition to its body
 #: Largest size of the temporary file in bytes. Above it the oldest answers are deleted.
-SPILL = 8 << 30
+MAX_SPILL_BYTES = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ResultCache:
         spill: largest size in bytes of the temporary file; 0 disables the file.
     """
 
-    def __init__(self, seconds: float, entries: int, size: int, spill: int = SPILL) -> None:
+    def __init__(self, seconds: float, entries: int, size: int, spill: int = MAX_SPILL_BYTES) -> None:
         self.seconds, self.entries, self.size, self.spill = seconds, entries, size, spill
         #: Name -> time of the answer, bytes, outcome.
         self._hot: OrderedDict[Hashable, tuple[float, int, Outcome]] = OrderedDict()
@@ -95,7 +95,7 @@ class ResultCache:
         if body is None or not self._is_fresh(created, since):
             return None
         outcome = _unpack(body)
-        self._put(name, created, outcome, weight(outcome.value))
+        self._put_hot(name, created, outcome, size_of(outcome.value))
         return outcome
 
     def has(self, name: Hashable, since: float = float("inf")) -> bool:
@@ -105,11 +105,11 @@ class ResultCache:
         )
         return entry is not None and self._is_fresh(entry[0], since)
 
-    def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
+    def put(self, name: Hashable, outcome: Outcome, size: int) -> None:
         """Cache an answer of `size` bytes, unless that is more than a quarter of the memory."""
         if self.seconds > 0 and size <= self.size // 4:
             self._drop(name)
-            self._put(name, time.monotonic(), outcome, size)
+            self._put_hot(name, time.monotonic(), outcome, size)
 
     def clear(self) -> None:
         """Remove all answers."""
@@ -123,9 +123,9 @@ class ResultCache:
     def _is_fresh(self, created: float, since: float) -> bool:
         return created >= since or time.monotonic() - created < self.seconds
 
-    def _put(self, name: Hashable, created: float, outcome: Outcome, size: int) -> None:
+    def _put_hot(self, name: Hashable, created: float, outcome: Outcome, size: int) -> None:
         if (packed := self._packed.pop(name, None)) is not None:
-            self._packed_bytes -= len(packed[1]) + ENTRY
+            self._packed_bytes -= len(packed[1]) + ENTRY_BYTES
         self._hot[name] = created, size, outcome
         self._hot_bytes += size
         while len(self._hot) > max(1, self.entries // HOT_DIVISOR) or (
@@ -141,13 +141,13 @@ class ResultCache:
         if body is None:
             return
         self._packed[name] = created, body
-        self._packed_bytes += len(body) + ENTRY
+        self._packed_bytes += len(body) + ENTRY_BYTES
         while self._packed and (
             self._packed_bytes > self.size - self.size // HOT_DIVISOR
             or len(self._packed) > self.entries - self.entries // HOT_DIVISOR
         ):
             old_name, (old_created, old_body) = self._packed.popitem(last=False)
-            self._packed_bytes -= len(old_body) + ENTRY
+            self._packed_bytes -= len(old_body) + ENTRY_BYTES
             if self.spill:
                 if self._file is None:
                     self._file = _SpillFile(self.spill)
@@ -157,7 +157,7 @@ class ResultCache:
         if (hot := self._hot.pop(name, None)) is not None:
             self._hot_bytes -= hot[1]
         if (packed := self._packed.pop(name, None)) is not None:
-            self._packed_bytes -= len(packed[1]) + ENTRY
+            self._packed_bytes -= len(packed[1]) + ENTRY_BYTES
 
 
 class _SpillFile:
@@ -226,17 +226,17 @@ class _SpillFile:
         self.close()
 
 
-def weight(value: Any) -> int:
+def size_of(value: Any) -> int:
     """The approximate size of a value in bytes. A long list is estimated from its first elements."""
     size = sys.getsizeof(value, 64)
     if isinstance(value, dict):
-        return size + sum(weight(k) + weight(v) for k, v in value.items())
+        return size + sum(size_of(k) + size_of(v) for k, v in value.items())
     if isinstance(value, list | tuple):
         if value and type(value[0]) is float:
-            return size + FLOAT * len(value)
+            return size + FLOAT_BYTES * len(value)
         if len(value) <= 16:
-            return size + sum(map(weight, value))
-        return size + sum(map(weight, value[:16])) * len(value) // 16
+            return size + sum(map(size_of, value))
+        return size + sum(map(size_of, value[:16])) * len(value) // 16
     return int(getattr(value, "nbytes", size)) if not isinstance(value, memoryview) else size + value.nbytes
 
 

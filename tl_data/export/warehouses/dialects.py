@@ -17,7 +17,7 @@ class Load:
     table: str  # quoted name of the table, with its schema
     staged: str  # quoted name of a temporary table for the rows of the files
     shape: Shape
-    place: str  # location of the files when the script runs, without a trailing slash
+    location: str  # of the files when the script runs, without a trailing slash
     has_rows: bool  # whether rows are inserted or changed
     has_deletions: bool  # whether rows are deleted
 
@@ -30,10 +30,10 @@ class Dialect:
     quote: str  # quotation mark of names
     types: Mapping[str, str]  # `text`, `number`, `count`, `flag`, `time`, `texts` -> type of a column
     vector: Callable[[int | None], str]  # dimension -> type of a vector column
-    place: str  # description and example of a location of files, for messages
+    location_format: str  # description and example of a location of files, for messages
     prefix: tuple[str, ...]  # the allowed beginnings of a location
     load: Callable[[Dialect, Load], list[str]]
-    tail: str = ""  # the end of CREATE TABLE, after the columns
+    suffix: str = ""  # the end of CREATE TABLE, after the columns
 
     def quoted(self, *parts: str) -> str:
         """A quoted name of one or several parts. A quotation mark in a part is doubled."""
@@ -64,7 +64,7 @@ class Dialect:
         """The statement that creates the table."""
         (key, type_), *rest = self.columns(shape)
         columns = ",\n  ".join([f"{key} {type_} NOT NULL", *(f"{n} {t}" for n, t in rest)])
-        return f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n){self.tail}"
+        return f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n){self.suffix}"
 
     def merge(self, load: Load, source: str) -> str:
         """Insert the rows of `source`, or replace the rows with the same id."""
@@ -92,13 +92,13 @@ def _snowflake(dialect: Dialect, load: Load) -> list[str]:
         cast = ", ".join(f"{n}::{t} AS {n}" if t.startswith("VECTOR") else n for n, t in columns)
         statements += [
             f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({raw})",
-            f"COPY INTO {load.staged} FROM {load.place}/rows/ {form}",
+            f"COPY INTO {load.staged} FROM {load.location}/rows/ {form}",
             dialect.merge(load, f"(SELECT {cast} FROM {load.staged})"),
         ]
     if load.has_deletions:
         statements += [
             f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({key} VARCHAR)",
-            f"COPY INTO {load.staged} FROM {load.place}/gone/ {form}",
+            f"COPY INTO {load.staged} FROM {load.location}/gone/ {form}",
             dialect.delete(load, load.staged),
         ]
     return statements
@@ -108,9 +108,8 @@ def _bigquery(dialect: Dialect, load: Load) -> list[str]:
     statements = []
     for kind, has_files in (("rows", load.has_rows), ("gone", load.has_deletions)):
         if has_files:
-            options = (
-                f"format = 'PARQUET', enable_list_inference = true, uris = ['{load.place}/{kind}/*.parquet']"
-            )
+            files = f"{load.location}/{kind}/*.parquet"
+            options = f"format = 'PARQUET', enable_list_inference = true, uris = ['{files}']"
             statements.append(f"LOAD DATA OVERWRITE {load.staged} FROM FILES ({options})")
             statements.append((dialect.merge if kind == "rows" else dialect.delete)(load, load.staged))
     return [*statements, f"DROP TABLE IF EXISTS {load.staged}"]
@@ -119,9 +118,9 @@ def _bigquery(dialect: Dialect, load: Load) -> list[str]:
 def _databricks(dialect: Dialect, load: Load) -> list[str]:
     statements = []
     if load.has_rows:
-        statements.append(dialect.merge(load, f"parquet.`{load.place}/rows`"))
+        statements.append(dialect.merge(load, f"parquet.`{load.location}/rows`"))
     if load.has_deletions:
-        statements.append(dialect.delete(load, f"parquet.`{load.place}/gone`"))
+        statements.append(dialect.delete(load, f"parquet.`{load.location}/gone`"))
     return statements
 
 
@@ -161,6 +160,6 @@ DIALECTS: Sequence[Dialect] = (
         "a volume or bucket, such as /Volumes/main/video/files",
         ("/Volumes/", "s3://", "abfss://", "gs://", "dbfs:/"),
         _databricks,
-        tail=" USING DELTA",
+        suffix=" USING DELTA",
     ),
 )

@@ -36,14 +36,14 @@ class Files(BaseStore):
 
     def __init__(self, target: Target, dialect: Dialect) -> None:
         self._folder, self._dialect = target.file, dialect
-        self._place = target.options.get("place", "").rstrip("/")
-        if not self._place.startswith(dialect.prefix):
+        self._location = target.options.get("place", "").rstrip("/")
+        if not self._location.startswith(dialect.prefix):
             raise SettingsError(
-                f"{dialect.name} needs the option place, {dialect.place}; it is {self._place!r}"
+                f"{dialect.name} needs the option place, {dialect.location_format}; it is {self._location!r}"
             )
-        if "'" in self._place or "`" in self._place or ";" in self._place:
+        if "'" in self._location or "`" in self._location or ";" in self._location:
             raise SettingsError(
-                f"place is {self._place!r}; it must not contain a quotation mark or a semicolon"
+                f"place is {self._location!r}; it must not contain a quotation mark or a semicolon"
             )
         self._schema = target.options.get("schema", "").split(".") if target.options.get("schema") else []
         self._prefix = target.options.get("prefix", "")
@@ -127,7 +127,7 @@ class Files(BaseStore):
             self._table(),
             self._dialect.quoted(*self._schema, f"{self._prefix}{self._shape.table}_tl_staged"),
             self._shape,
-            f"{self._place}/{self._shape.table}/{run.name}",
+            f"{self._location}/{self._shape.table}/{run.name}",
             any((run / "rows").glob("*.parquet")),
             any((run / "gone").glob("*.parquet")),
         )

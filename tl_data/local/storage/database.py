@@ -184,7 +184,7 @@ def stamp(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """The inverse of `stamp`: seconds since 1970."""
+    """Seconds since 1970 of a time in the format of `stamp`, which cuts off fractions of a millisecond."""
     return datetime.fromisoformat(text).timestamp()
 
 

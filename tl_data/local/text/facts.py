@@ -29,8 +29,8 @@ from tl_data.local.search import word_vectors
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import STOP_WORDS
 
-#: A quote or a measurement with a lower confidence is marked as uncertain.
-UNSURE = 0.45
+#: Quotes and measurements with a confidence (0 to 1) below this are marked as uncertain.
+UNCERTAIN_BELOW = 0.45
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _screen_fact(spans: Sequence[Span]) -> Fact:
             texts.append(text)
     texts = texts[:6]
     confidence = np.mean([span.confidence for span in spans])
-    remark = " (hard to read)" if confidence < UNSURE else ""
+    remark = " (hard to read)" if confidence < UNCERTAIN_BELOW else ""
     quote = join_names(f'"{text}"' for text in texts)
     return Fact(
         spans[0].start_sec,
@@ -143,7 +143,7 @@ def _speech_facts(evidence: Evidence, start: float, end: float) -> list[Fact]:
     facts = []
     for span, weight in zip(spans, weights, strict=True):
         text = " ".join(span.text.split())
-        remark = " (the recognition is unsure)" if span.confidence < UNSURE else ""
+        remark = " (the recognition is unsure)" if span.confidence < UNCERTAIN_BELOW else ""
         words = f'Speech{_language_phrase([span])} is recognised as: "{text}"{remark}'
         facts.append(
             Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * weight, text, span.confidence)
@@ -215,7 +215,7 @@ def _visual_facts(clips: Iterable[Clip]) -> list[Fact]:
 
 def _doubt_remark(confidence: float | None) -> str:
     """A remark after an uncertain measurement, or ""."""
-    return " (unsure)" if confidence is not None and confidence < UNSURE else ""
+    return " (unsure)" if confidence is not None and confidence < UNCERTAIN_BELOW else ""
 
 
 def _minimum_confidence(clip: Clip) -> float | None:

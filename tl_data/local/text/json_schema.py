@@ -25,13 +25,14 @@ _KEYWORDS = BOUNDS | {
     "$schema", "$id", "$comment",
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
-#: Annotations, which restrict no value. Messages about supported keywords do not list them.
-_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})
-DEEPEST = 24  # the largest number of levels of a schema, and of a value
-MOST_VALUES = 10_000  # the largest number of values of one answer, including those of rejected branches
-CHECK_SECONDS = 0.5  # of CPU, in which a schema must be checked: 100,000 schemas, or 10 of the worst patterns
-_LONGEST_PATTERN = 300  # characters
-_LARGEST = 1e308  # the largest absolute value of a bound: a larger integer does not fit into a float
+#: Keywords that restrict no value. Messages about supported keywords do not list them.
+_ANNOTATIONS = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})
+MAX_DEPTH = 24  # the largest number of levels of a schema, and of a value
+MAX_VALUES = 10_000  # the largest number of values of one answer, including those of rejected branches
+#: The limit of CPU time for the check of a schema: that of 100,000 subschemas, or 10 of the worst patterns.
+CHECK_SECONDS = 0.5
+_MAX_PATTERN_CHARS = 300
+_MAX_BOUND = 1e308  # the largest absolute value of a bound: a larger integer does not fit into a float
 
 
 class Unsupported(ValueError):
@@ -49,8 +50,8 @@ def check(schema: Schema) -> None:
         Unsupported: the message names the place in the schema and the keyword.
     """
     _check(schema, schema, "$", 0, time.thread_time() + CHECK_SECONDS)
-    if _minimum_values(schema, schema, 0, {}) > MOST_VALUES:
-        raise TooLarge(f"$: the schema requires more than {MOST_VALUES} values")
+    if _minimum_values(schema, schema, 0, {}) > MAX_VALUES:
+        raise TooLarge(f"$: the schema requires more than {MAX_VALUES} values")
 
 
 def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
@@ -58,7 +59,7 @@ def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int
 
     References are followed. `known` holds the count of each reference at each level.
     """
-    if depth >= DEEPEST or not isinstance(schema, Mapping):
+    if depth >= MAX_DEPTH or not isinstance(schema, Mapping):
         return 1
     if "$ref" in schema:
         # The id is a safe key: every schema with $ref belongs to `root`, which outlives this call.
@@ -69,12 +70,12 @@ def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int
     total = 1 + sum(_minimum_values(branch, root, depth + 1, known) for branch in schema.get("anyOf", ()))
     properties = schema.get("properties", {})
     for name in dict.fromkeys(schema.get("required", ())):
-        if total > MOST_VALUES:
+        if total > MAX_VALUES:
             break
         total += _minimum_values(properties.get(name, {}), root, depth + 1, known)
     if schema.get("minItems"):
         total += _minimum_values(schema.get("items", {}), root, depth + 1, known)
-    return min(total, MOST_VALUES + 1)
+    return min(total, MAX_VALUES + 1)
 
 
 def _check(schema: Any, root: Schema, at: str, depth: int, until: float) -> None:
@@ -86,12 +87,12 @@ def _check(schema: Any, root: Schema, at: str, depth: int, until: float) -> None
     """
     if time.thread_time() > until:
         raise TooLarge(f"{at}: the schema takes more than {CHECK_SECONDS:g} s to check")
-    if depth > DEEPEST:
-        raise Unsupported(f"{at}: the schema is nested deeper than {DEEPEST} levels")
+    if depth > MAX_DEPTH:
+        raise Unsupported(f"{at}: the schema is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(schema, Mapping):
         raise Unsupported(f"{at}: a schema must be an object")
     if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
-        supported = ", ".join(sorted(_KEYWORDS - _SILENT))
+        supported = ", ".join(sorted(_KEYWORDS - _ANNOTATIONS))
         raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; the API supports {supported}")
     types = schema.get("type", [])
     for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
@@ -134,7 +135,7 @@ def _check_bounds(schema: Schema, at: str) -> None:
     for key in BOUNDS & schema.keys():
         if isinstance(schema[key], bool) or not isinstance(schema[key], int | float):
             raise Unsupported(f"{at}: {key} must be a number")
-        if not abs(schema[key]) <= _LARGEST:
+        if not abs(schema[key]) <= _MAX_BOUND:
             raise Unsupported(f"{at}: {key} must be a number between -1e308 and 1e308")
     min_items = schema.get("minItems", 0)
     if isinstance(min_items, bool) or not isinstance(min_items, int) or min_items not in (0, 1):
@@ -146,8 +147,8 @@ def _check_bounds(schema: Schema, at: str) -> None:
         )
     if "pattern" in schema:
         pattern = schema["pattern"]
-        if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
-            raise Unsupported(f"{at}: pattern must be a text of at most {_LONGEST_PATTERN} characters")
+        if not isinstance(pattern, str) or len(pattern) > _MAX_PATTERN_CHARS:
+            raise Unsupported(f"{at}: pattern must be a text of at most {_MAX_PATTERN_CHARS} characters")
         try:
             matches(pattern, "")
         except pa.ArrowInvalid as error:
@@ -172,8 +173,8 @@ def resolve(schema: Schema, root: Schema, at: str) -> Schema:
         if str(ref) in seen:
             raise Unsupported(f"{at}: the reference {ref!r} leads in a circle")
         seen.add(str(ref))
-        if len(seen) > DEEPEST:
-            raise Unsupported(f"{at}: the reference leads through more than {DEEPEST} others")
+        if len(seen) > MAX_DEPTH:
+            raise Unsupported(f"{at}: the reference leads through more than {MAX_DEPTH} others")
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
         if "$ref" in target:
             schema["$ref"] = target["$ref"]

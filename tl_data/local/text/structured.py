@@ -3,7 +3,8 @@
 The API accepts a subset of JSON Schema 2020-12, and `check` refuses the rest. A value is filled if its name
 or description names evidence (a title, chapters, start times, colours, whether there is music) or if a part
 of the video answers it (structured_fields.py). Any other value is null if the schema allows null, absent if
-it is not required, and otherwise the emptiest value that conforms: "", [], 0, false. No value is invented.
+it is not required, and otherwise the emptiest value that conforms: "", [], 0, false. An enum without null
+gives its value for "unknown", such as "other", or else its first one: allow null to tell it from an answer.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.text.json_schema import (
     BOUNDS,
-    DEEPEST,
-    MOST_VALUES,
+    MAX_DEPTH,
+    MAX_VALUES,
     TYPES,
     Schema,
     TooLarge,
@@ -69,8 +70,8 @@ class _Filler:
     ) -> tuple[Any, bool]:
         """Fill a schema for the field `name`."""
         self._filled += 1
-        if self._filled > MOST_VALUES:
-            raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
+        if self._filled > MAX_VALUES:
+            raise TooLarge(f"{at}: the answer would have more than {MAX_VALUES} values")
         if self._is_cancelled():
             raise TooLarge(f"{at}: the request was cancelled")
         if time.monotonic() > self._deadline:
@@ -84,7 +85,7 @@ class _Filler:
         if "anyOf" in schema:
             return self._any_of(schema, name, description, scope, at, depth)
         types = _types(schema)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             return self._emptiest(schema, at)
         empty: Any = None
         for number, kind in enumerate(kind for kind in types if kind != "null"):
@@ -117,7 +118,7 @@ class _Filler:
             properties.setdefault(key, {})
         for key, subschema in properties.items():
             is_required = key in required
-            if not is_required and (depth >= DEEPEST - 1 or self._filled > MOST_VALUES // 2):
+            if not is_required and (depth >= MAX_DEPTH - 1 or self._filled > MAX_VALUES // 2):
                 continue
             value, known = self.fill(subschema, key, "", scope, f"{at}.{key}", depth + 1)
             if known or is_required or value is None:
@@ -130,7 +131,7 @@ class _Filler:
     ) -> tuple[list[Any], bool]:
         items = schema.get("items", {"type": "string"})
         result: list[Any] = []
-        if depth < DEEPEST - 1:
+        if depth < MAX_DEPTH - 1:
             holds_objects = "object" in _types(resolve(items, self._root, at))
             for part in self._values.parts(name, description, scope, objects=holds_objects):
                 value, known = self.fill(items, name, description, part, f"{at}[]", depth + 1)
@@ -159,7 +160,7 @@ class _Filler:
         empty_values: list[Any] = []
         refusal: Unsupported | None = None
         branches = schema["anyOf"]
-        if depth >= DEEPEST:  # a recursive branch would not end
+        if depth >= MAX_DEPTH:  # a recursive branch would not end
             branches = [branch for branch in branches if not {"$ref", "anyOf"} & branch.keys()]
         for branch in branches:
             try:
@@ -189,7 +190,7 @@ class _Filler:
             return {}, False
         if types[0] in ("array", "object"):
             raise Unsupported(f"{at}: the schema requires an infinite nesting of itself")
-        return self._fill_type(types[0], schema, "", "", video_scope(self._values.evidence), at, DEEPEST)
+        return self._fill_type(types[0], schema, "", "", video_scope(self._values.evidence), at, MAX_DEPTH)
 
     def _text(self, evidence_value: Any, schema: Schema, at: str) -> tuple[str, bool]:
         """A text that has the format or matches the pattern of the schema."""
