@@ -25,7 +25,7 @@ from tl_data.lake.schemas import CLIPS, VIDEOS
 from tl_data.view.app import Viewer
 from tl_data.view.library import Library, Query
 from tl_data.view.snapshot import LakeFolder
-from tl_data.view.snippets import Place, snippets
+from tl_data.view.snippets import TableLocation, snippets
 
 __all__ = ["browser", "opened"]  # fixtures
 
@@ -70,7 +70,7 @@ def test_words_that_only_another_program_writes_are_found_and_copied(tmp_path: P
     library = Library(LakeFolder(str(tmp_path)))
     assert [hit["start_sec"] for hit in library.words("exit", 10)] == [1.0]
     assert library.searched() == [("clips", "on_screen_text")], "the other column has no text"
-    place = Place(str(tmp_path), "parquet")
+    place = TableLocation(str(tmp_path), "parquet")
     statement = snippets(place, "words", text="exit", searched=library.searched())["DuckDB"]
     with duckdb.connect() as con:
         assert con.sql(statement).fetchall() == [("v", 1.0, 2.0, "EXIT")]

@@ -259,7 +259,7 @@ def test_the_policy_names_the_hosts_of_the_lake_alone(
 def test_a_lake_of_parquet_files_is_read(tmp_path: Path, video: Path) -> None:
     make_lake(tmp_path, lambda n: str(video), 12, "parquet")
     viewer = open_lake(str(tmp_path))
-    assert viewer.place.format == "parquet"
+    assert viewer.location.format == "parquet"
     assert viewer.library.page(Query())["total"] == 14
     assert len(viewer.search.similar("key-1", 0.0)) == 23
 

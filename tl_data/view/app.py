@@ -30,7 +30,7 @@ from tl_data.view.media import Media, chunks_of
 from tl_data.view.search import Question, Search
 from tl_data.view.security import AccessControl
 from tl_data.view.snapshot import LakeFolder, Row
-from tl_data.view.snippets import Place, snippets
+from tl_data.view.snippets import TableLocation, snippets
 from tl_data.view.streams import Streams
 
 STATIC = Path(__file__).parent / "static"
@@ -60,7 +60,7 @@ class Viewer:
         self.sources = Media(self.lake, self.base, self.media)
         self.streams = Streams(self.settings)
         self.search = Search(self.lake, self.library, self.settings)
-        self.place = Place(self.lake.folder, self.lake.format_of("videos") or "delta")
+        self.location = TableLocation(self.lake.folder, self.lake.format_of("videos") or "delta")
 
 
 def app(viewer: Viewer, token: str, port: int) -> Starlette:
@@ -135,7 +135,7 @@ def _summary(viewer: Viewer, query: dict[str, str]) -> Any:
     return {
         "name": viewer.name,
         "folder": redacted(viewer.lake.folder),
-        "format": viewer.place.format,
+        "format": viewer.location.format,
         "release": __version__,
         "version": snapshot.version,
         "counts": snapshot.counts,
@@ -237,7 +237,7 @@ def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
     arguments = {name: query[name] for name in ("text", "video") if name in query}
     index = viewer.settings.index if viewer.settings else "tl_data"
     return snippets(
-        viewer.place,
+        viewer.location,
         query.get("kind", "video"),
         **arguments,
         start=float(query.get("start", 0)),

@@ -9,7 +9,7 @@ from tl_data.catalog import literal
 
 
 @dataclass(frozen=True)
-class Place:
+class TableLocation:
     """The location of the tables."""
 
     folder: str
@@ -27,7 +27,7 @@ class Place:
 
 
 def snippets(
-    place: Place,
+    location: TableLocation,
     kind: str,
     *,
     text: str = "",
@@ -85,28 +85,28 @@ def snippets(
         )
 
     return {
-        "DuckDB": sql(place.duckdb) + ";",
-        "Spark": sql(place.spark) + ";",
-        "Python": _python(place, sql),
+        "DuckDB": sql(location.duckdb) + ";",
+        "Spark": sql(location.spark) + ";",
+        "Python": _python(location, sql),
     }
 
 
-def _python(place: Place, sql: Callable[[Callable[[str], str]], str]) -> str:
+def _python(location: TableLocation, sql: Callable[[Callable[[str], str]], str]) -> str:
     """A complete Python script. It reads Delta tables with `deltalake`, so DuckDB needs no extension."""
     used_tables: dict[str, None] = {}
 
     def table(name: str) -> str:
         used_tables[name] = None
-        return name if place.format == "delta" else place.duckdb(name)
+        return name if location.format == "delta" else location.duckdb(name)
 
     query = sql(table)
     # A backslash or three quotes would break the multi-line literal.
     is_plain = "\\" not in query and '"""' not in query
     lines = ["import duckdb", "import tl_data", "", "con = duckdb.connect()", "tl_data.register(con)"]
-    if place.format == "delta" and used_tables:
+    if location.format == "delta" and used_tables:
         lines.insert(2, "from deltalake import DeltaTable")
         for name in used_tables:
-            address = repr(f"{place.folder}/{name}")
+            address = repr(f"{location.folder}/{name}")
             lines.append(f"con.register({name!r}, DeltaTable({address}).to_pyarrow_dataset())")
     query_literal = f'"""\n{query}\n"""' if is_plain else repr(query)
     return "\n".join([*lines, f"con.sql({query_literal}).show()", "con.close()", ""])

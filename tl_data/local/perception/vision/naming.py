@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from tl_data.local.perception.evidence import Clip
 from tl_data.local.perception.vision import concepts
 
-MIN_SCORE = 0.5  # smallest probability of a concept, and smallest score of a person
-_MIN_SCORE = 0.5  # smallest score of a confirmed detection
+MIN_PROBABILITY = 0.5  # smallest probability of a concept, and smallest score of a person
+_MIN_DETECTION_SCORE = 0.5  # smallest score of a confirmed detection
 _MAX_CLASSES = 100  # a concept with more classes is too general for a name
 
 #: Concepts whose names are too abstract for texts.
@@ -73,7 +73,7 @@ class Name:
 
 def people_in(clip: Clip) -> int:
     """The largest number of certain people in one frame."""
-    return sum(name == "person" and score >= MIN_SCORE for name, score in clip.objects)
+    return sum(name == "person" and score >= MIN_PROBABILITY for name, score in clip.objects)
 
 
 def names_of(clip: Clip) -> tuple[Name, ...]:
@@ -81,7 +81,7 @@ def names_of(clip: Clip) -> tuple[Name, ...]:
     table = concepts.table()
     names: dict[str, Name] = {}
     for thing in clip.things:
-        if thing.name == "person" or not thing.agreed or thing.probability < _MIN_SCORE:
+        if thing.name == "person" or not thing.agreed or thing.probability < _MIN_DETECTION_SCORE:
             continue
         if 2 * thing.frames >= clip.frames:
             number = table.of_thing[thing.name].number
@@ -127,7 +127,7 @@ def _most_specific(clip: Clip) -> tuple[concepts.Concept, float] | None:
     candidates: Iterable[tuple[concepts.Concept, float]] = (
         (table.concepts[number], probability)
         for number, probability in probabilities.items()
-        if probability >= MIN_SCORE
+        if probability >= MIN_PROBABILITY
         and table.concepts[number].leaves < _MAX_CLASSES
         and table.concepts[number].name not in ABSTRACT
     )
