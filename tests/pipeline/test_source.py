@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from deltalake import write_deltalake
 
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.lake import Lake
+from tl_data.media.listing import files_below
 from tl_data.pipeline.job import Job, Source
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 
@@ -85,6 +87,22 @@ def test_a_folder_of_videos_and_paths_in_a_column(tmp_path: Path) -> None:
     assert [item.error is None for item in paths.items] == [True, False]
     assert paths.rows == 3
     assert "'in/none.mp4' is neither a URL" in str(paths.items[1].error)
+
+
+def test_files_and_folders_that_cannot_be_read(tmp_path: Path) -> None:
+    (folder := tmp_path / "in").mkdir()
+    (folder / "good.mp4").write_bytes(b"x")
+    (folder / "loop.mp4").symlink_to("loop.mp4")
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")
+    (folder / "folder.mp4").mkdir()
+    os.mkfifo(folder / "pipe.mp4")
+    found = read(tmp_path, "folder", str(folder))
+    assert [(Path(item.location).name, item.error is None) for item in found.items] == [
+        ("good.mp4", True),
+        ("loop.mp4", False),
+    ]
+    listed = {Path(file.address).name: file.size_bytes for file in files_below(str(folder))}
+    assert listed == {"good.mp4": 1, "loop.mp4": None}
 
 
 def test_signatures_do_not_make_another_video(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ s3://bucket/videos/**/*.mp4     every matching key: * and ? match within a part 
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +34,8 @@ class File:
     """A file of a listing."""
 
     address: str  # a path or URL such as s3://bucket/key; functions accept it as a `video`
-    size_bytes: int
-    modified_at: datetime
+    size_bytes: int | None  # None: the file cannot be read
+    modified_at: datetime | None
     etag: str | None
 
 
@@ -45,7 +47,7 @@ def files_below(place: str, base: str = ".") -> Iterator[File]:
         base: the folder to which a relative `place` refers.
 
     Raises:
-        SettingsError: the folder does not exist, or the bucket cannot be listed.
+        SettingsError: the folder does not exist, or a folder or the bucket cannot be listed.
     """
     return _in_bucket(place) if is_bucket(place) else _on_disk(place, base)
 
@@ -66,20 +68,36 @@ def _in_bucket(place: str) -> Iterator[File]:
 
 def _on_disk(place: str, base: str) -> Iterator[File]:
     folder, pattern = Path(base, local_path(place).expanduser()), None
-    if not folder.is_dir() and any(c in place for c in WILDCARDS):
-        while not folder.is_dir():
+    # `Path.is_dir` raises PermissionError.
+    if not os.path.isdir(folder) and any(c in place for c in WILDCARDS):
+        while not os.path.isdir(folder):
             pattern = folder.name if pattern is None else f"{folder.name}/{pattern}"
             folder = folder.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise SettingsError(f"{folder} is not a folder{missing_file(place)}")
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    walk = os.walk(folder, onerror=_refuse_folder)
+    for path in sorted(Path(parent, name) for parent, _, names in walk for name in names):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in ENDINGS if pattern is None else matches(name, pattern):
             try:
                 facts = path.stat()
             except FileNotFoundError:
                 continue  # removed since it was listed
-            yield File(str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC), None)
+            except OSError:  # no permission, or a link to itself: the error of this row
+                yield File(str(path), None, None, None)
+                continue
+            if stat.S_ISREG(facts.st_mode):
+                yield File(str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC), None)
+
+
+def _refuse_folder(error: OSError) -> None:
+    """Refuse a folder that cannot be listed, because its videos would count as removed.
+
+    Raises:
+        SettingsError: names the folder.
+    """
+    if not isinstance(error, FileNotFoundError):  # removed since its parent was listed
+        raise SettingsError(f"{error.filename} cannot be listed: {error.strerror}") from error
 
 
 def matches(name: str, pattern: str) -> bool:
