@@ -17,6 +17,7 @@ from tl_data.client.local_server import reindex_videos
 from tl_data.connection import connect
 from tl_data.errors import LedgerError, SettingsError, TLDataError
 from tl_data.ledger.models import Call, Entry
+from tl_data.pipeline.progress import counted
 from tl_data.session import Session
 from tl_data.settings import Settings
 
@@ -48,12 +49,14 @@ class Reindexing:
             f"{minutes:.2f} video minutes were analyzed by {name}" for name, minutes in self.by_model.items()
         ]
         lines.append(
-            f"{_videos(self.videos)} of {self.video_minutes:.2f} video minutes to reanalyze with "
+            f"{counted(self.videos, 'video')} of {self.video_minutes:.2f} video minutes to reanalyze with "
             f"{self.model}, on this machine, price 0.00"
         )
         if dry_run:
             return lines
-        lines.append(f"{_videos(self.done)} reanalyzed in {self.seconds:.0f} s, {len(self.failed)} failed")
+        lines.append(
+            f"{counted(self.done, 'video')} reanalyzed in {self.seconds:.0f} s, {len(self.failed)} failed"
+        )
         return lines + [f"  {video['video_id']}: {video['message']}" for video in self.failed]
 
 
@@ -135,7 +138,3 @@ async def _record_task(session: Session, call: Call, old: Entry) -> Entry:
 
     entry = await session.ledger.submit(call, send, find)
     return replace(entry, reused=True)  # the task existed before
-
-
-def _videos(count: int) -> str:
-    return f"{count} video{'' if count == 1 else 's'}"

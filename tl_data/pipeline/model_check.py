@@ -22,6 +22,7 @@ from tl_data.models import short_name
 from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.outputs import replace_ids
+from tl_data.pipeline.progress import counted
 from tl_data.pipeline.worklist import Worklist
 from tl_data.session import Session
 
@@ -45,9 +46,9 @@ def check_table_models(lake: Lake, job: Job, session: Session, prices: Prices) -
             f"vectors of {model}, which are not comparable with them. To keep the model, set search_model = "
             f"{requested_model(other[0])!r} in [settings]. To replace the vectors, set another index in "
             "[settings] and refresh = true in [outputs]: "
-            f"new vectors of the {_videos(len(seconds))} in the tables cost {bill.price(prices):.2f} "
-            f"{prices.currency} for {bill.video_minutes:.2f} video minutes. With these settings, tl-data "
-            "plan shows the details before you pay"
+            f"new vectors of the {counted(len(seconds), 'video')} in the tables cost "
+            f"{bill.price(prices):.2f} {prices.currency} for {bill.video_minutes:.2f} video minutes. "
+            "With these settings, tl-data plan shows the details before you pay"
         )
 
 
@@ -91,7 +92,7 @@ def describe_other_models(lake: Lake, model: str) -> str:
     other = {name: len(ids) for name, ids in models(lake).items() if name != model}
     if not other:
         return ""
-    videos = ", ".join(f"{_videos(count)} of {name}" for name, count in sorted(other.items()))
+    videos = ", ".join(f"{counted(count, 'video')} of {name}" for name, count in sorted(other.items()))
     return (
         f"the table vectors still has {videos}: they failed (see the table errors), or the source does not "
         "list them. Run again with the table videos as the source to include all"
@@ -121,7 +122,3 @@ def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id:
 
 def _tables(names: Iterable[str]) -> list[str]:
     return sorted({name.partition(":")[0] for name in names})
-
-
-def _videos(count: int) -> str:
-    return f"{count} video{'' if count == 1 else 's'}"

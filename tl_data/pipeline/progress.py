@@ -138,3 +138,8 @@ def duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 video, 2,000 videos."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from tl_data.billing import Bill, Prices
 from tl_data.errors import ExitCode
 from tl_data.pipeline.inspect import VideoStatus
-from tl_data.pipeline.progress import Step, duration
+from tl_data.pipeline.progress import Step, counted, duration
 from tl_data.pipeline.worklist import SourceVideo
 from tl_data.runtime.telemetry import count, span
 
@@ -110,11 +110,11 @@ class Plan:
         )
         time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits{reported}"
         return (
-            f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
+            f"{counted(self.rows, 'row')}, {counted(self.distinct, 'distinct video')}: "
             f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "
             f"{self.refused_count} refused; "
             f"{self.video_minutes:.2f} video minutes, {self.calls} paid calls, "
-            f"{_count(self.requests, 'request')}, "
+            f"{counted(self.requests, 'request')}, "
             f"price {self.price:.2f} {money}{tokens}{time}"
         )
 
@@ -129,18 +129,18 @@ class Plan:
             number = sum(self.service_codes.values())
             codes = ", ".join(f"{n} x {code}" for code, n in sorted(self.service_codes.items()))
             lines.append(
-                f"  {_count(number, 'video')} that the embedded engine accepts would be refused by the "
+                f"  {counted(number, 'video')} that the embedded engine accepts would be refused by the "
                 f"service: {codes}"
             )
             lines += [f"    {r.who}: {r.message} ({r.code})" for r in self.service_refused[:10]]
         if self.refreshed:
             lines.append(
-                f"  {_count(self.refreshed, 'video')} with new vectors; summaries and chapters are kept"
+                f"  {counted(self.refreshed, 'video')} with new vectors; summaries and chapters are kept"
             )
         if self.removed:
-            lines.append(f"  {_count(self.removed, 'video')} no longer in the source, to be removed")
+            lines.append(f"  {counted(self.removed, 'video')} no longer in the source, to be removed")
         if self.likely_copies:
-            videos = _count(self.likely_copies, "video")
+            videos = counted(self.likely_copies, "video")
             lines.append(
                 f"  {videos} may be a copy: another URL has the same ETag and length. "
                 'same_content = "likely" treats them as one'
@@ -215,7 +215,7 @@ class Report:
         known = f" ({self.new_failures} new)" if self.failed != self.new_failures else ""
         removed = f", {self.removed} removed" if self.removed else ""
         return (
-            f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}, {self.reused} reused, "
+            f"{counted(self.rows, 'row')}, {counted(self.distinct, 'distinct video')}, {self.reused} reused, "
             f"{self.submitted} submitted{pending}, {self.failed} failed{known}{removed}, "
             f"{self.video_minutes:.2f} video minutes, price {self.price:.2f} {self.prices.currency}, "
             f"paid twice: {twice}"
@@ -309,10 +309,6 @@ class Status:
                 f"{run['failed']} failed, {run['price']:.2f} {run['currency']}"
             )
         return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class TraceableRun(Protocol):
