@@ -171,7 +171,7 @@ def test_mistakes_are_errors_before_execution(spark: Any, library: Library) -> N
         tl.apply(frame, "summarise", "url")
     with pytest.raises(SchemaMismatch, match="adds the column vector"):
         tl.apply(frame, "clips", "url", settings=library.settings)
-    with pytest.raises(SchemaMismatch, match=r"index_id = 'demo': .* lit\('demo'\)"):
+    with pytest.raises(SchemaMismatch, match=r"index_id = 'demo': .*\blit\('demo'\)"):
         tl.apply(frame, "search", "demo", "url")
     with pytest.raises(SchemaMismatch, match="exactly one query"):
         tl.nearest(frame, [1.0], text="both")
