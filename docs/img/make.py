@@ -1,4 +1,4 @@
-"""Makes the pictures of the viewer and the playground in this folder from a lake of `make demo`.
+"""Makes the pictures of the viewer, the playground and SQL in this folder from a lake of `make demo`.
 
     python docs/img/make.py demo-lake      needs chromium, playwright and Pillow
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import shutil
 import socket
 import sys
@@ -22,15 +23,20 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import duckdb
 import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from rich.console import Console
+from rich.syntax import Syntax
 
-from tl_data import pipeline
+from tl_data import pipeline, register
 from tl_data.connection import Connection, connect
 from tl_data.demo.file_server import FileServer
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VIDEOS
 from tl_data.pipeline.job import OUTPUTS, Alerts, Job, Source
 from tl_data.settings import Settings
 from tl_data.view.app import Viewer, app
@@ -39,6 +45,11 @@ from tl_data.view.server import open_lake
 HERE = Path(__file__).parent
 SIZE = (1200, 780)
 QUESTIONS = ("someone wears a safety helmet", "keep the emergency exit clear")
+SQL = """\
+SELECT v.source_key, c.start_sec, c.end_sec, c.confidence, left(c.transcription, 40) AS spoken
+FROM tl_search('demo', 'keep the emergency exit clear', max_hits => 3) c
+JOIN videos v USING (video_id)
+ORDER BY c.rank"""
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -130,6 +141,22 @@ def take_playground(browser: Browser, address: str, key: str) -> None:
             save(page, f"playground-{scheme}")
 
 
+def take_sql(lake: Lake, settings: Settings) -> None:
+    """Save a statement in DuckDB and its result as text in an SVG."""
+    console = Console(record=True, width=108, file=io.StringIO())
+    with duckdb.connect() as con:
+        register(con, settings)
+        con.register("videos", lake.read(VIDEOS))
+        console.print(Syntax(f'con.sql("""\n{SQL}\n""")', "sql", background_color="default"))
+        console.print(str(con.sql(SQL)), highlight=False)
+    svg = console.export_svg(title="DuckDB")
+    # The fonts of the machine are used, so that the picture loads nothing.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL).replace("Fira Code, monospace", "monospace")
+    (HERE / "sql.svg").write_text(
+        "\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8"
+    )
+
+
 def main(lake: str) -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         folder = Path(place) / "demo-lake"
@@ -138,6 +165,7 @@ def main(lake: str) -> None:
         connection = connect(Settings(home=str(home), index="demo"))
         try:
             run_job(folder, connection)
+            take_sql(Lake(str(folder)), connection.settings)
             sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
             options = ["--autoplay-policy=no-user-gesture-required", *sandbox]
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)

@@ -55,8 +55,8 @@ assert rows == [("An answer.",)] * 3
 server.shutdown()
 server.server_close()
 """
-#: Spark's notebook runs in `make notebooks`; the blocks of the page about Spark have its calls.
-SLOW = {"03_spark_and_delta"}
+#: test_readme.py runs the cells of Spark's notebook after the pages about Spark, in the same Java.
+ELSEWHERE = {"03_spark_and_delta"}
 
 pytestmark = [
     pytest.mark.timeout(900),  # the demo runs first
@@ -82,8 +82,8 @@ def execute(path: Path, lake: Lake, place: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, lake: Lake, place: Path) -> None:
-    if path.stem in SLOW and "TEST_NOTEBOOKS" not in os.environ:
-        pytest.skip("make notebooks runs it")
+    if path.stem in ELSEWHERE and "TEST_NOTEBOOKS" not in os.environ:
+        pytest.skip("test_readme.py runs its cells")
     outputs = execute(path, lake, place)
     if path.stem.startswith("02"):  # a run of a job shows a bar
         bars = [o["data"]["text/plain"] for o in outputs if o["output_type"] == "display_data"]

@@ -11,6 +11,7 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tl_data.cli.main import cli
@@ -39,10 +40,35 @@ OUTSIDE = (
     "tl-data models pull",  # asks a hub
 )
 
+SMALL = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.ui.enabled": "false",
+    # The machine ends with the process: compiling its code again, faster, does not pay off.
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+
 
 def blocks(language: str, *pages: str) -> list[str]:
     found = [block for name in pages or PAGES for block in FENCE.findall(PAGES[name])]
     return [body for name, body in found if name == language]
+
+
+def cells(notebook: str) -> list[str]:
+    """The code cells of a notebook of `examples/`."""
+    read = nbformat.read(ROOT / "examples" / f"{notebook}.ipynb", 4)
+    return [cell.source for cell in read.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="session")
+def small_spark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Spark's defaults for tables of a few rows, as a folder for SPARK_CONF_DIR.
+
+    Without them, a join has 200 partitions, and Delta reads the log of a table with 50 tasks.
+    """
+    folder = tmp_path_factory.mktemp("spark")
+    (folder / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in SMALL.items()))
+    return folder
 
 
 def environment(lake: Lake) -> dict[str, str]:
@@ -71,16 +97,22 @@ def test_the_readme_fits_on_two_screens() -> None:
 
 
 @pytest.mark.parametrize(
-    "pages",
-    [("README", "howto/spark"), ("tutorial", "howto/duckdb", "howto/recipes")],
-    ids=" ".join,
+    ("pages", "notebook"),
+    [
+        (("README", "howto/spark"), "03_spark_and_delta"),
+        (("tutorial", "howto/duckdb", "howto/recipes"), None),
+    ],
+    ids=["spark", "duckdb"],
 )
-def test_the_python_blocks_run_in_order(lake: Lake, place: Path, pages: tuple[str, ...]) -> None:
-    """Two pages a process: what takes long, such as Spark's machine, begins once."""
-    script = "\n".join(blocks("python", *pages))
+def test_the_python_blocks_run_in_order(
+    lake: Lake, place: Path, small_spark: Path, pages: tuple[str, ...], notebook: str | None
+) -> None:
+    """Several pages a process, and Spark's notebook: what takes long, such as Java, begins once."""
+    script = "\n".join(blocks("python", *pages) + (cells(notebook) if notebook else []))
     said = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
-        cwd=place, env=environment(lake), capture_output=True, text=True, timeout=600, check=False,
+        cwd=place, env=environment(lake) | {"SPARK_CONF_DIR": str(small_spark)},
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert said.stdout

@@ -89,7 +89,7 @@ def test_index_upload_extract(
     page.keyboard.press("Enter")
     wait_until(page, "document.querySelector('.total')?.textContent === '0 videos'")
     page.locator("input[type=file][multiple]").set_input_files(library.image.with_name("plant.mp4"))
-    page.wait_for_selector(".tasks .state.ready", timeout=90_000)
+    page.wait_for_selector(".tasks .state.ready", timeout=240_000)
     page.locator(".tile a").click()
     page.wait_for_selector(".lane-clips .mark")
     page.wait_for_selector(".lane-chapters .mark")
