@@ -28,7 +28,7 @@ from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, RUNS, VECTORS,
 from tl_data.local.perceive import Access, Perceiver
 from tl_data.spark import perception
 from tl_data.spark.nearest import nearest
-from tl_data.spark.perception import Report
+from tl_data.spark.perception_tables import INPUT, Report
 from tl_data.view.snapshot import LakeFolder
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def executor_results(perceived: Perceived, perceiver: Perceiver, access: Access,
     """The results of the executor's function in this process, as a generator."""
     rows = [{"canonical_url": name, "url": perceived.url(name), "known_key": None} for name in names]
     work = perception._Executor(access, perceiver.model, False, 1.0)
-    return work([pa.RecordBatch.from_pylist(rows, perception._INPUT)])
+    return work([pa.RecordBatch.from_pylist(rows, INPUT)])
 
 
 def test_a_worker_that_fails_is_retried_and_downloads_are_deleted(perceived: Perceived) -> None:
@@ -292,7 +292,7 @@ def test_a_file_outside_of_the_media_folder_is_not_read(perceived: Perceived, tm
             ]
             work = perception._Executor(media, perceiver.model, False, 1.0)
             outcomes = [
-                row for batch in work([pa.RecordBatch.from_pylist(rows, perception._INPUT)])
+                row for batch in work([pa.RecordBatch.from_pylist(rows, INPUT)])
                 for row in batch.to_pylist()
             ]  # fmt: skip
         finally:

@@ -11,13 +11,15 @@ import pyarrow as pa
 import pytest
 
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import ERRORS, FRAMES, VECTORS, VIDEOS
+from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, VECTORS, VIDEOS
 from tl_data.local.errors import MediaError
-from tl_data.spark.perception import _RESULT, Report, _commit_finished, _failure, _Known, _pictures, _Run
+from tl_data.spark.perception import _commit_finished, _pictures
+from tl_data.spark.perception_tables import RESULT, Known, Report, Run, failure
 
 pytestmark = pytest.mark.spark
 
 MODEL = "tl-local-1"
+OUTPUTS = (CLIPS, VECTORS, EVIDENCE, FRAMES)
 FIRST, SECOND = "https://example.com/first.mp4", "https://example.com/second.mp4"
 Source = list[tuple[str, str]]  # key and URL
 
@@ -25,9 +27,10 @@ Source = list[tuple[str, str]]  # key and URL
 def done(url: str, content: str, **fields: Any) -> dict[str, Any]:
     """The result for an analyzed video whose content is one hex digit."""
     vector = {"start_sec": 0.0, "end_sec": 1.0, "embedding_scope": "clip", "vector": [1.0]}
+    clip = {"clip_number": 0, "start_sec": 0.0, "end_sec": 1.0, "transcription": "words"}
     return {
         "canonical_url": url, "state": "done", "content_key": f"key:{content}", "sha256": content * 64,
-        "duration_sec": 60.0, "form": 3, "evidence": b"", "clips": [], "vectors": [vector],
+        "duration_sec": 60.0, "form": 3, "evidence": b"", "clips": [clip], "vectors": [vector],
         "worker": "host:1", "seconds": 1.0,
     } | fields  # fmt: skip
 
@@ -39,15 +42,15 @@ def unchanged(url: str, content: str) -> dict[str, Any]:
 def failed(url: str, content: str | None = None) -> dict[str, Any]:
     code = "video_file_broken" if content else "video_url_not_accessible"
     key = f"key:{content}" if content else None
-    return {"canonical_url": url, "content_key": key} | _failure(MediaError(code, "refused"))
+    return {"canonical_url": url, "content_key": key} | failure(MediaError(code, "refused"))
 
 
 def table(results: Iterable[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(list(results), _RESULT)
+    return pa.Table.from_pylist(list(results), RESULT)
 
 
-def started(lake: Lake, frames: bool = False) -> _Run:
-    return _Run(lake, MODEL, _Known.read(lake, MODEL, again=False), frames)
+def started(lake: Lake, frames: bool = False) -> Run:
+    return Run(lake, MODEL, Known.read(lake, MODEL, again=False), frames)
 
 
 @pytest.fixture
@@ -91,6 +94,34 @@ def test_a_key_with_a_corrected_url_gets_the_row_of_its_video(
     report = call([("k", SECOND), ("other", SECOND)], unchanged(SECOND, "b"))
     assert (report.videos, report.unchanged) == (1, 1)
     assert videos(lake) == {"k": (SECOND, "b"), "other": (SECOND, "b")}
+
+
+def test_a_key_with_another_url_leaves_no_rows_of_the_former_video(
+    lake: Lake, call: Callable[..., Report]
+) -> None:
+    poster = [{"sec": 0.0, "kind": "poster", "jpeg": b"x", "width": 1, "height": 1}]
+    made = done(FIRST, "a", frames=poster), done(SECOND, "b", frames=poster)
+    call([("k", FIRST), ("other", SECOND)], *made, frames=True)
+    assert {lake.read(table).num_rows for table in OUTPUTS} == {2}
+    third = "https://example.com/third.mp4"
+    call([("k", third), ("other", SECOND)], done(third, "c"), unchanged(SECOND, "b"))
+    assert videos(lake) == {"k": (third, "c"), "other": (SECOND, "b")}
+    for declared in OUTPUTS:  # also of the table that this call does not write
+        found = {row[0] for row in lake.read(declared, ["video_id"]).column("video_id").to_pylist()}
+        assert found == ({"b"} if declared is FRAMES else {"b", "c"})
+
+
+def test_keys_that_exchange_their_urls_in_two_chunks_keep_both_videos(
+    lake: Lake, call: Callable[..., Report]
+) -> None:
+    call([("k", FIRST), ("other", SECOND)], done(FIRST, "a"), done(SECOND, "b"))
+    run = started(lake)
+    for key, url, content in (("k", SECOND, "b"), ("other", FIRST, "a")):
+        assert len(list(run.inputs([{"source_key": key, "url": url}]))) == 1
+        run.commit(table([unchanged(url, content)]))
+    run.end("done")
+    assert videos(lake) == {"k": (SECOND, "b"), "other": (FIRST, "a")}
+    assert lake.read(VECTORS).num_rows == lake.read(EVIDENCE).num_rows == 2
 
 
 def test_rows_of_keys_outside_the_source_follow_the_content(lake: Lake, call: Callable[..., Report]) -> None:
