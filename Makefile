@@ -71,7 +71,8 @@ test-wheel:
 	@$(PYTHON) tests/support/wheel.py $(EXTRAS)
 
 # The clients of the stores ask for versions that do not go together with everything else: they have an
-# environment of their own, from what pyproject.toml allows.
+# environment of their own, from what pyproject.toml allows. uv resolves it in seconds; pip does not end, because
+# ApertureDB's client needs packages without bounds.
 EXPORT := .venv-export
 CLIENTS := delta,duckdb,local,media,export-editing,export-text,aperturedb,chroma,elasticsearch,index,lancedb,milvus,mongodb
 CLIENTS := $(CLIENTS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
@@ -94,7 +95,8 @@ test-export: $(EXPORT)/ready
 
 $(EXPORT)/ready: pyproject.toml
 	@$(PYTHON) -m venv --clear $(EXPORT)
-	@$(EXPORT)/bin/python -m pip install --quiet --editable '.[$(CLIENTS)]' $(READERS)
+	@$(EXPORT)/bin/python -m pip install --quiet uv
+	@$(EXPORT)/bin/uv pip install --quiet --python $(EXPORT) --editable '.[$(CLIENTS)]' $(READERS)
 	@$(call mongod,$(EXPORT))
 	@touch $@
 
@@ -104,7 +106,9 @@ test-fiftyone: $(FIFTYONE)/ready
 
 $(FIFTYONE)/ready: pyproject.toml
 	@$(PYTHON) -m venv --clear $(FIFTYONE)
-	@$(FIFTYONE)/bin/python -m pip install --quiet --editable '.[delta,duckdb,local-core,media,fiftyone]' pytest pytest-timeout hypothesis
+	@$(FIFTYONE)/bin/python -m pip install --quiet uv
+	@$(FIFTYONE)/bin/uv pip install --quiet --python $(FIFTYONE) --editable '.[delta,duckdb,local-core,media,fiftyone]' \
+		pytest pytest-timeout hypothesis
 	@$(call mongod,$(FIFTYONE))
 	@touch $@
 

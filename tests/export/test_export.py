@@ -34,6 +34,9 @@ def test_only_changes_are_sent_and_removed_rows_are_deleted(lake: Lake, tmp_path
     assert _export(lake, target, dry_run=True)["upserted"] == 3
     assert not (tmp_path / "out").exists()
     assert _export(lake, target) == {"rows": 3, "unchanged": 0, "upserted": 3, "deleted": 0, "refused": 0}
+    compared: list[tuple[str, int]] = []
+    _export(lake, target, progress=lambda table, rows: compared.append((table, rows)))
+    assert compared[-1] == ("clips", 3)
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
     assert _export(lake, target)["unchanged"] == 3
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == before

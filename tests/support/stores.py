@@ -168,7 +168,7 @@ def _pg_address(folder: Path) -> str:
     return f"pgvector://postgres@localhost/{_pg_database(folder)}?socket={quote(_postgres()[0], safe='')}"
 
 
-def _pg_connect(folder: Path) -> Any:
+def pg_connect(folder: Path) -> Any:
     import psycopg
 
     database = _pg_database(folder)
@@ -179,7 +179,7 @@ def _pg(folder: Path, name: str) -> dict[str, Row]:
     from psycopg import sql
     from psycopg.rows import dict_row
 
-    with _pg_connect(folder) as connection, connection.cursor(row_factory=dict_row) as cursor:
+    with pg_connect(folder) as connection, connection.cursor(row_factory=dict_row) as cursor:
         if cursor.execute("SELECT to_regclass(%s) AS t", (f'"{name}"',)).fetchone()["t"] is None:
             return {}
         rows = cursor.execute(sql.SQL("SELECT *, vector::text AS v FROM {}").format(sql.Identifier(name)))
@@ -190,7 +190,7 @@ def _pg(folder: Path, name: str) -> dict[str, Row]:
 def _pg_nearest(folder: Path, name: str, vector: list[float]) -> str:
     from psycopg import sql
 
-    with _pg_connect(folder) as connection:
+    with pg_connect(folder) as connection:
         query = sql.SQL("SELECT id FROM {} ORDER BY vector <=> %s::vector LIMIT 1").format(
             sql.Identifier(name)
         )
@@ -198,7 +198,7 @@ def _pg_nearest(folder: Path, name: str, vector: list[float]) -> str:
 
 
 def _pg_drop(folder: Path, name: str) -> None:
-    with _pg_connect(folder) as connection:
+    with pg_connect(folder) as connection:
         connection.execute(f'DROP TABLE "{name}"')
 
 
