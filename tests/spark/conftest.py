@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,19 +79,26 @@ def java(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator
     spark.stop()
 
 
+@contextmanager
+def connect_session(java: Java) -> Iterator[Any]:
+    """A session of Spark Connect. Meanwhile this process is one of Connect."""
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # as pyspark itself sets it
+        client = ConnectSession.builder.remote(java.remote).create()
+        yield client
+        client.stop()
+
+
 @pytest.fixture(scope="session", params=["classic", "connect"])
 def spark(request: pytest.FixtureRequest, java: Java) -> Iterator[Any]:
     """A session of either kind. A process has one kind; the tests have both, one after the other."""
     if request.param == "classic":
         yield java.spark
         return
-    from pyspark.sql.connect.session import SparkSession as ConnectSession
-
-    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # what pyspark itself says to a process of Connect
-    client = ConnectSession.builder.remote(java.remote).getOrCreate()
-    yield client
-    client.stop()
-    del os.environ["SPARK_CONNECT_MODE_ENABLED"]
+    with connect_session(java) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 
 import tl_data.spark
+from tests.spark.conftest import connect_session
 from tests.support.library import Library
 from tl_data.demo.file_server import FileServer
 from tl_data.errors import SchemaMismatch
@@ -48,10 +49,16 @@ class Perceived:
     report: Report
     rows: list[tuple[str, str | None]]  # key and URL
 
-    def again(self, java: Java, **options: Any) -> Report:
-        df = java.spark.createDataFrame(self.rows, "id string, url string")
+    def again(self, spark: Any, **options: Any) -> Report:
+        df = spark.createDataFrame(self.rows, "id string, url string")
         return tl_data.spark.perceive(
-            df, "url", lake=self.lake, key="id", allow_private=True, frames=True, per_task=1, **options
+            df,
+            "url",
+            lake=self.lake,
+            key="id",
+            allow_private=True,
+            frames=True,
+            **{"per_task": 8} | options,  # one task, so one worker loads the models
         )
 
 
@@ -59,6 +66,7 @@ class Perceived:
 def perceived(
     classic: Java, library: Library, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Perceived]:
+    """Made over Spark Connect; the tests repeat the call in a classic session."""
     folder = tmp_path_factory.mktemp("films")
     for name in ("plant.mp4", "soup.mp4"):
         shutil.copyfile(library.image.with_name(name), folder / name)
@@ -70,7 +78,8 @@ def perceived(
         rows += [("same", server.url("plant.mp4")), ("none", None), ("private", "http://169.254.169.254/x")]
         lake = Lake(str(tmp_path_factory.mktemp("perceived") / "lake"))
         made = Perceived(lake, folder, server.url, Report(""), rows)
-        made.report = made.again(classic)
+        with connect_session(classic) as client:
+            made.report = made.again(client)
         yield made
 
 
@@ -118,8 +127,16 @@ def bits(vector: Any) -> bytes:
     return struct.pack(f"{len(vector)}f", *vector)
 
 
+def vectors_of(perceived: Perceived, video_id: str) -> dict[tuple[str, str, float], bytes]:
+    """The vectors of a video in the lake, by kind, part and start."""
+    return {
+        (row["embedding_option"], row["embedding_scope"], row["start_sec"]): bits(row["vector"])
+        for row in perceived.lake.read(VECTORS).to_pylist()
+        if row["video_id"] == video_id
+    }
+
+
 def test_vectors_and_words_are_those_of_one_engine_bit_by_bit(perceived: Perceived, engine: Engine) -> None:
-    vectors = perceived.lake.read(VECTORS).to_pylist()
     videos = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
     compared = 0
     for key in ("plant", "soup"):
@@ -128,11 +145,7 @@ def test_vectors_and_words_are_those_of_one_engine_bit_by_bit(perceived: Perceiv
             (s["embedding_option"], s["embedding_scope"], s["start_offset_sec"]): bits(s["float"])
             for s in full["embedding"]["video_embedding"]["segments"]
         }
-        own = {
-            (v["embedding_option"], v["embedding_scope"], v["start_sec"]): bits(v["vector"])
-            for v in vectors
-            if v["video_id"] == videos[key]
-        }
+        own = vectors_of(perceived, videos[key])
         assert own == single
         compared += len(own)
         words = " ".join(part["value"] for part in full["transcription"])
@@ -144,7 +157,7 @@ def test_vectors_and_words_are_those_of_one_engine_bit_by_bit(perceived: Perceiv
 def test_the_same_content_is_not_analysed_again(perceived: Perceived, java: Java) -> None:
     before = perceived.lake.read(VECTORS)
     perceived.rows.append(("third", perceived.url("plant.mp4")))
-    report = perceived.again(java)
+    report = perceived.again(java.spark, per_task=1)
     assert (report.analyzed, report.unchanged, report.failed) == (0, 2, 4)
     assert perceived.lake.read(VECTORS).equals(before)
     videos = {row["source_key"]: row for row in perceived.lake.read(VIDEOS).to_pylist()}
@@ -195,14 +208,17 @@ def test_an_engine_serves_the_lake(perceived: Perceived, start_engine: Callable[
 
 def test_a_replaced_file_replaces_the_rows(perceived: Perceived, java: Java) -> None:
     before = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
+    vectors = vectors_of(perceived, before["plant"])
     shutil.copyfile(perceived.folder / "plant.mp4", perceived.folder / "soup.mp4")
-    report = perceived.again(java)
+    report = perceived.again(java.spark)
     assert (report.analyzed, report.unchanged) == (1, 1)
     after = {row["source_key"]: row["video_id"] for row in perceived.lake.read(VIDEOS).to_pylist()}
     assert after["soup"] == after["plant"] == before["plant"] != before["soup"]
     for declared in (CLIPS, VECTORS, EVIDENCE, FRAMES):
         ids = set(perceived.lake.read(declared, ["video_id"]).column("video_id").to_pylist())
         assert ids == {before["plant"]}
+    # The file was analyzed again, now in a classic session.
+    assert vectors_of(perceived, before["plant"]) == vectors
 
 
 def test_a_lake_of_another_model_is_refused_before_anything_is_analysed(java: Java, tmp_path: Path) -> None:

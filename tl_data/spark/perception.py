@@ -352,7 +352,8 @@ def _analyze_chunk(
     else:
         spark.sparkContext.addJobTag(tag)
     source = spark.createDataFrame(pa.Table.from_pylist(list(inputs), INPUT))
-    parts = source.repartition(max(1, math.ceil(len(inputs) / per_task)))
+    # Rows of several partitions are distributed independently: some tasks would have twice the rows.
+    parts = source.coalesce(1).repartition(max(1, math.ceil(len(inputs) / per_task)))
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return work(batches)

@@ -43,8 +43,9 @@ def main(megabytes: int, *, speech: bool, alone: bool = False) -> None:
     if alone:
         from tl_data.local.perception import decode
         from tl_data.local.perception.audio import whisper
+        from tl_data.local.perception.vision import image_encoder
 
-        decode.THREADS = whisper.THREADS = 1
+        decode.THREADS = whisper.THREADS = image_encoder.THREADS = 1
     while True:
         _process_request(answers, requests.get(), process, helper)
 

@@ -33,6 +33,7 @@ from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import ModelFailed
 
 Vectors = NDArray[np.float32]
+THREADS = 0  # threads of a model; 0: half of the cores
 
 #: Neutral captions. The score of a text depends on how far its cosine is above theirs, because the cosines of
 #: unrelated pairs differ between encoders.
@@ -216,7 +217,7 @@ class OnnxImageEncoder:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = max(1, (os.cpu_count() or 2) // 2)
+        options.intra_op_num_threads = THREADS or max(1, (os.cpu_count() or 2) // 2)
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
