@@ -351,12 +351,15 @@ def _analyze_chunk(
         spark.addTag(tag)
     else:
         spark.sparkContext.addJobTag(tag)
-    source = spark.createDataFrame(pa.Table.from_pylist(list(inputs), INPUT))
-    # Rows of several partitions are distributed independently: some tasks would have twice the rows.
-    parts = source.coalesce(1).repartition(max(1, math.ceil(len(inputs) / per_task)))
+    # One partition for each task, with its number: `repartition` would give some tasks twice the rows.
+    count = max(1, math.ceil(len(inputs) / per_task))
+    numbers = spark.range(0, count, 1, numPartitions=count)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return work(batches)
+        for batch in batches:
+            for number in batch.column("id").to_pylist():
+                rows = inputs[number * per_task : (number + 1) * per_task]
+                yield from work([pa.RecordBatch.from_pylist(list(rows), INPUT)])
 
-    result: pa.Table = parts.mapInArrow(run, from_arrow_schema(RESULT)).toArrow()
+    result: pa.Table = numbers.mapInArrow(run, from_arrow_schema(RESULT)).toArrow()
     return result.cast(RESULT)
