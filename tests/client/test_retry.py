@@ -84,6 +84,16 @@ def test_a_quota_that_resets_tomorrow_fails_now_and_says_when(server: Server, ru
     assert len(server.requests) == 1
 
 
+def test_a_429_after_a_lost_response_leaves_open_whether_the_call_was_processed(
+    server: Server, run: Run
+) -> None:
+    for lost, maybe_done in (((HTML,), True), ((), False)):
+        server.tell("POST /search", *lost, too_many(retry_after="11382"))
+        with pytest.raises(QuotaExhausted) as caught:
+            run(look)
+        assert caught.value.maybe_done is maybe_done
+
+
 def test_a_server_that_never_stops_refusing_is_given_up_on(server: Server, run: Run) -> None:
     server.tell("GET /indexes/i", too_many(retry_after="0.05"))
     with pytest.raises(RateLimited):
@@ -259,7 +269,7 @@ def test_a_revoked_key_ends_it_and_is_in_no_text(server: Server, run: Run) -> No
     assert server.requests[0].headers["x-api-key"] == KEY
 
 
-class Budget:
+class Recorder:
     """A limiter that records its calls."""
 
     def __init__(self) -> None:
@@ -277,14 +287,14 @@ class Budget:
 
 def test_every_request_passes_the_limiter(server: Server, settings: Settings) -> None:
     server.tell("POST /tasks", too_many(retry_after="0"), say(201, {"_id": "t"}, x_ratelimit_remaining="4"))
-    budget: Any = Budget()
+    limiter: Any = Recorder()
 
     async def main() -> None:
-        async with Client(settings, base_url=server.url, limiter=budget) as client:
+        async with Client(settings, base_url=server.url, limiter=limiter) as client:
             await client.create_task("i", video_url="https://e.com/v.mp4", video_minutes=2.5)
 
     asyncio.run(main())
-    assert budget.calls == [
+    assert limiter.calls == [
         ("index", 2.5, 0),
         ("index", None, 429, 0.0),
         ("index", 2.5, 0),

@@ -15,6 +15,7 @@ from tests.support import media
 from tests.support.scripted import Server, say
 from tl_data.errors import MediaRefused
 from tl_data.media.preflight import (
+    FIRST_BLOCK,
     LIMITS,
     MediaFacts,
     facts_of,
@@ -171,6 +172,7 @@ def test_a_remote_file_is_read_in_a_few_blocks(
     facts = run(lambda c: facts_of(c, f"{origin}/{path.name}"))
     assert facts == run(lambda c: facts_of(c, path))
     assert facts.duration_sec == pytest.approx(5.0, abs=0.1)
+    assert sent[0] == FIRST_BLOCK
     assert sum(sent) < 2 << 20
     assert len(sent) < 12
 

@@ -1,4 +1,7 @@
-"""The retry policy: which failures are retried, when, and for how long. No other module retries requests.
+"""The retry policy of requests: which failures are retried, when, and for how long.
+
+Two modules repeat requests in addition: `assets` sends a part of a file again if its URL was refused, and
+`task_poller` polls on after a failed poll.
 
 Whether a call is retried depends on what it does:
 
@@ -45,9 +48,9 @@ class Repeat(Enum):
 
 FIRST_PAUSE = 0.5  # longest pause in seconds after the first failure; doubles with each failure
 MAX_PAUSE = 30.0  # longest pause in seconds after any failure
-#: One call waits in total at most MAX_WAITS * max_wait seconds after 429s (an hour by default), and at most
-#: MAX_RATE_LIMIT_WAIT + 2 * max_wait seconds.
-MAX_WAITS = 12
+#: One call waits in total at most MAX_WAIT_FACTOR * max_wait seconds after 429s (an hour by default), and at
+#: most MAX_RATE_LIMIT_WAIT + 2 * max_wait seconds.
+MAX_WAIT_FACTOR = 12
 MAX_RATE_LIMIT_WAIT = 3600.0
 
 
@@ -61,7 +64,9 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], repeat: Repeat, sett
 
     Raises:
         QuotaExhausted: a 429 asks for a longer wait than `settings.max_wait`.
-        APIError: the last error; `maybe_done` is set if the server may have processed any attempt.
+        APIError: the last error.
+
+    `maybe_done` of an error is set if the server may have processed any attempt.
     """
     failures = lost = refusals = 0
     waited = 0.0
@@ -72,6 +77,7 @@ async def with_retries(attempt: Callable[[], Awaitable[T]], repeat: Repeat, sett
             return await attempt()
         except RateLimited as refused:
             refusals += 1
+            refused.maybe_done = lost > 0
             pause = _rate_limit_pause(refused, refusals, waited, settings)
             waited += pause
         except APIError as failed:
@@ -95,7 +101,10 @@ def _allowed_losses(repeat: Repeat) -> float:
 
 
 def _response_lost(failed: APIError, repeat: Repeat) -> bool:
-    """Whether the server may have processed the request although no usable response arrived."""
+    """Whether the failure counts as a lost response: the server may have processed the request.
+
+    For calls that create something, these are also 408, 499 and 5xx other than 503.
+    """
     status = failed.http_status
     if status is None:
         return failed.maybe_done
@@ -119,7 +128,7 @@ def _rate_limit_pause(refused: RateLimited, refusals: int, waited: float, settin
     else:
         # A random time is added, so that not all callers send their requests at the same time.
         pause = hint + random.uniform(0, min(1.0, 0.05 + hint / 10))
-    if waited + pause > min(MAX_WAITS * settings.max_wait, MAX_RATE_LIMIT_WAIT + 2 * settings.max_wait):
+    if waited + pause > min(MAX_WAIT_FACTOR * settings.max_wait, MAX_RATE_LIMIT_WAIT + 2 * settings.max_wait):
         raise refused
     return pause
 
@@ -127,7 +136,7 @@ def _rate_limit_pause(refused: RateLimited, refusals: int, waited: float, settin
 def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
     """The error for a 429 whose wait is longer than `max_wait`."""
     at = datetime.now(UTC) + timedelta(seconds=wait)
-    return QuotaExhausted(
+    error = QuotaExhausted(
         f"{refused.message} The quota resets at {at:%Y-%m-%d %H:%M:%S} UTC, in {_duration(wait)}: run again "
         "then, or raise max_wait. Answers in the ledger are not charged again",
         refused.code,
@@ -136,6 +145,8 @@ def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
         wait,
         refused.docs_url,
     )
+    error.maybe_done = refused.maybe_done
+    return error
 
 
 def _duration(seconds: float) -> str:

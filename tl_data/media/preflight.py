@@ -29,7 +29,7 @@ from tl_data.urls import redacted
 if TYPE_CHECKING:
     from tl_data.client import Client
 
-FIRST_BLOCK = 128 << 10  # bytes
+FIRST_BLOCK = 128 << 10  # bytes; also the size of the first block after a seek
 LARGEST_BLOCK = 2 << 20  # bytes
 BLOCKS = 8  # maximum number of blocks in memory
 MAX_BYTES = 32 << 20  # maximum bytes that are read of one file to find its header
@@ -39,7 +39,7 @@ BYTES_A_SECOND = 250_000
 
 
 class HeaderUnavailable(BadRequest):
-    """The header is too far from the start of the file, or the server does not support range requests."""
+    """The header was not found in `MAX_BYTES`, or the server does not support range requests."""
 
 
 class RangeFile(io.RawIOBase):
@@ -56,7 +56,7 @@ class RangeFile(io.RawIOBase):
         self._loop = loop
         self._at = 0
         self._blocks: dict[int, bytes] = {}  # start -> block, oldest first
-        self._end = 0  # where the last fetched block ends
+        self._end = -1  # where the last fetched block ends; -1 before the first one
         self._block_size = FIRST_BLOCK
         self.fetched = 0  # bytes so far
         self.failure: TLDataError | None = None
@@ -102,7 +102,7 @@ class RangeFile(io.RawIOBase):
         start, self._end = self._at, min(self._length, self._at + self._block_size)
         if self.fetched + self._end - start > MAX_BYTES:
             self.failure = HeaderUnavailable(
-                f"no header within {MAX_BYTES >> 20} MiB of the file", "header_not_found"
+                f"no header found after reading {MAX_BYTES >> 20} MiB", "header_not_found"
             )
             raise self.failure
         block = self._fetch(start, self._end)
@@ -183,15 +183,15 @@ class Limits:
 _MARENGO_27 = Limits(4, 2 * HOUR, 2 * GB, 360, 3840, 2160)
 _MARENGO_30 = Limits(4, 4 * HOUR, 4 * GB, 360, 5184, 2160)
 
-#: Published limits of each model.
+#: The limits of each model: of the service's models as published, and of the embedded engine's.
 LIMITS: dict[str, Limits] = {
     "marengo2.7": _MARENGO_27,
     "marengo3.0": _MARENGO_30,
     "marengo3.5": _MARENGO_30,
-    # The lenient engine accepts whatever it can decode.
+    # The embedded engine decodes pictures of any shape, up to 16,384 x 16,384 pixels.
     "tl-local-2": Limits(0.5, 2 * HOUR, 2 * GB, 1, 16_384, 16_384, math.inf),
-    # The lengths of an analysis without a window. With windows, files may be longer. Sizes are those of the
-    # search model of the same time.
+    # The lengths that an analysis of the whole video accepts. An analysis of a part (a window) accepts longer
+    # files. Sizes are those of the search model of the same time.
     **{
         name: replace(
             _MARENGO_27 if name == TEXT_MODEL_2025 else _MARENGO_30,
