@@ -32,7 +32,7 @@ from aiohttp import web
 
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import Limiter
-from tl_data.ratelimit.shared import Budget, Limit
+from tl_data.ratelimit.shared import Limit, SharedLimits
 
 WAYS = ("shared", "learning", "blind", "backoff", "sdk")
 IN_FLIGHT = 8  # a process
@@ -134,8 +134,8 @@ def work(way: str, url: str, rows: int, rate: float, folder: str, start: Barrier
 
     async def main() -> None:
         limits = {"requests": Limit(rate, 1.0)} if way == "shared" else {}
-        budget = Budget(Storage(folder), url) if way == "shared" else None
-        limiter = Limiter(limits, budget=budget)
+        shared = SharedLimits(Storage(folder), url) if way == "shared" else None
+        limiter = Limiter(limits, shared=shared)
         left = iter(range(rows))
         failed = 0
 

@@ -147,7 +147,7 @@ def million(folder: Path) -> None:
         library.lake.snapshot,
         lambda: library.page(Query()),
         lambda: library.page(Query(text="number 500000 ")),
-        lambda: library.words("number 500000 ", 120),
+        lambda: library.search_words("number 500000 ", 120),
         lambda: library.video(ids[5000]),
     ):
         started = time.perf_counter()

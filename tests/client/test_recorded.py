@@ -29,7 +29,7 @@ from tl_data.functions.embed import segments, vector_rows
 from tl_data.functions.listings import analyze_task_row
 from tl_data.functions.search import _hit
 from tl_data.ledger.models import Failure
-from tl_data.ratelimit.reported import quotas_of
+from tl_data.ratelimit.reported import reported_limits
 from tl_data.settings import Settings
 
 VIDEO_ID = "650000000000000000000002"
@@ -386,14 +386,14 @@ def test_a_limit_of_a_day_is_not_waited_for(server: ReplayServer, settings: Sett
 
 def test_limits_of_requests_and_of_seconds_of_video() -> None:
     headers = recording("error_search_transcription_options").headers
-    found = quotas_of(headers)
+    found = reported_limits(headers)
     assert found["requests"][:2] == (1500, 1470)
     assert found["requests"][2] == pytest.approx(6)
     seen("headers_embed_tasks_duration")
     headers = recording("headers_embed_tasks_duration").headers
-    assert quotas_of(headers) == {}  # a limit without what is left of it
+    assert reported_limits(headers) == {}  # a limit without what is left of it
     left = {"x-ratelimit-duration-remaining": "120", "x-ratelimit-duration-reset": "1783560600"}
-    limit, remaining, _ = quotas_of(headers | left)["minutes"]
+    limit, remaining, _ = reported_limits(headers | left)["minutes"]
     assert (limit, remaining) == (600, 2)
 
 

@@ -22,7 +22,7 @@ from tl_data.lake.schemas import ERRORS
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call
 from tl_data.object_store import Storage
-from tl_data.ratelimit.shared import Budget, Limit
+from tl_data.ratelimit.shared import Limit, SharedLimits
 
 
 @pytest.fixture
@@ -97,7 +97,8 @@ def test_a_budget_in_a_bucket(bucket: str) -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
         lines = [
-            Budget(Storage(bucket), "a").minute_limit("search", "requests", Limit(600, 60)) for _ in range(2)
+            SharedLimits(Storage(bucket), "a").minute_limit("search", "requests", Limit(600, 60))
+            for _ in range(2)
         ]
         began = loop.time()
         await asyncio.gather(*(line.take(1) for line in lines for _ in range(12)))

@@ -12,7 +12,7 @@ from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage
 from tl_data.ratelimit.aimd import AdaptiveRate
 from tl_data.ratelimit.limiter import Limiter
-from tl_data.ratelimit.shared import Budget, Limit
+from tl_data.ratelimit.shared import Limit, SharedLimits
 from tl_data.runtime.shutdown import cancel_waits_on
 from tl_data.settings import Settings
 
@@ -177,7 +177,8 @@ def test_the_pace_does_not_grow_without_demand() -> None:
 def test_one_budget_for_all(tmp_path: object) -> None:
     async def main() -> float:
         lines = [
-            Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(50, 1)) for _ in range(5)
+            SharedLimits(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(50, 1))
+            for _ in range(5)
         ]
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for line in lines for _ in range(20)))
@@ -188,7 +189,7 @@ def test_one_budget_for_all(tmp_path: object) -> None:
 
 def test_a_budget_hands_back_what_a_cancelled_call_did_not_use(tmp_path: object) -> None:
     async def main() -> None:
-        line = Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1))
+        line = SharedLimits(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1))
         tasks = [asyncio.create_task(line.take(1)) for _ in range(20)]
         await asyncio.sleep(0.15)
         for task in tasks:
@@ -205,10 +206,10 @@ def test_other_limits_and_accounts_are_other_lines(tmp_path: object) -> None:
     async def main() -> float:
         storage = Storage(str(tmp_path))
         lines = [
-            Budget(storage, "a").minute_limit("search", "requests", Limit(4, 1)),
-            Budget(storage, "b").minute_limit("search", "requests", Limit(4, 1)),
-            Budget(storage, "a").minute_limit("embed", "requests", Limit(4, 1)),
-            Budget(storage, "a").minute_limit("search", "requests", Limit(240, 60)),
+            SharedLimits(storage, "a").minute_limit("search", "requests", Limit(4, 1)),
+            SharedLimits(storage, "b").minute_limit("search", "requests", Limit(4, 1)),
+            SharedLimits(storage, "a").minute_limit("embed", "requests", Limit(4, 1)),
+            SharedLimits(storage, "a").minute_limit("search", "requests", Limit(240, 60)),
         ]
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for line in lines))
@@ -219,7 +220,7 @@ def test_other_limits_and_accounts_are_other_lines(tmp_path: object) -> None:
 
 def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
     async def main() -> None:
-        line = Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1, burst=10))
+        line = SharedLimits(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1, burst=10))
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for _ in range(10)))
         assert time.monotonic() - began < 0.5

@@ -11,7 +11,7 @@ import pytest
 from tl_data.errors import LedgerError, QuotaExhausted
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import PER_HOUR_OR_DAY, PER_MINUTE, Limiter
-from tl_data.ratelimit.shared import Budget, QuotaWindow
+from tl_data.ratelimit.shared import QuotaWindow, SharedLimits
 from tl_data.settings import LIMITS, Settings
 
 DAY = 86400.0
@@ -19,7 +19,7 @@ DAY = 86400.0
 
 def allowance(place: Path | str, amount: float, seconds: float = DAY) -> QuotaWindow:
     """A limit as another process would have it."""
-    return Budget(Storage(str(place)), "a").quota_window(
+    return SharedLimits(Storage(str(place)), "a").quota_window(
         "search", "requests", "requests_per_hour", amount, seconds
     )
 
@@ -66,7 +66,7 @@ class Clocked(Storage):
 
 def test_a_new_day_resets_the_count_and_removes_the_old_one(tmp_path: Path) -> None:
     storage = Clocked(str(tmp_path))
-    line = Budget(storage, "a").quota_window("search", "requests", "requests_per_day", 3, DAY)
+    line = SharedLimits(storage, "a").quota_window("search", "requests", "requests_per_day", 3, DAY)
     assert asyncio.run(taken(line)) == 3
     storage.at += DAY - 0.5
     with pytest.raises(QuotaExhausted, match=r"requests_per_day = 3 .* until 1972-09-28 00:00 UTC") as no:

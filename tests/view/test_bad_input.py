@@ -56,7 +56,7 @@ def test_a_large_table_of_clips(tmp_path: Path) -> None:
     lake.table(CLIPS).append(pa.table(arrays, schema=CLIPS.schema))
     library = Library(LakeFolder(str(tmp_path)))
     assert library.page(Query(text="number 54321 "))["total"] == 1
-    [hit] = library.words("number 54321 ", 10)
+    [hit] = library.search_words("number 54321 ", 10)
     assert (hit["id"], hit["start_sec"]) == (ids[543], 21 * 5.0)
     found = library.video(ids[543])
     assert found is not None
@@ -68,10 +68,10 @@ def test_words_that_only_another_program_writes_are_found_and_copied(tmp_path: P
     clip = {"video_id": "v", "start_sec": 1.0, "end_sec": 2.0, "transcription": 7, "on_screen_text": "EXIT"}
     pq.write_table(pa.Table.from_pylist([clip]), tmp_path / "clips" / "part.parquet")
     library = Library(LakeFolder(str(tmp_path)))
-    assert [hit["start_sec"] for hit in library.words("exit", 10)] == [1.0]
-    assert library.searched() == [("clips", "on_screen_text")], "the other column has no text"
+    assert [hit["start_sec"] for hit in library.search_words("exit", 10)] == [1.0]
+    assert library.searched_columns() == [("clips", "on_screen_text")], "the other column has no text"
     place = TableLocation(str(tmp_path), "parquet")
-    statement = snippets(place, "words", text="exit", searched=library.searched())["DuckDB"]
+    statement = snippets(place, "words", text="exit", searched=library.searched_columns())["DuckDB"]
     with duckdb.connect() as con:
         assert con.sql(statement).fetchall() == [("v", 1.0, 2.0, "EXIT")]
 

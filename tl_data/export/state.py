@@ -1,10 +1,12 @@
 """The state of exports, stored in the folder of the lake: `LAKE/_exports/TARGET/`.
 
-`rows.parquet` has the id and digest of each row in the target. The changes of each batch are in a separate
-file, called a piece: `piece-00000001.parquet`. A piece is written twice: with the ids alone before the batch
-is sent, and with the digests afterwards. After a crash in between, the next export knows from the pieces
-which rows may be in the target. It sends them again, or deletes them if the lake no longer has them. `finish`
-merges the pieces into `rows.parquet`. A row takes 24 bytes in the file and about 150 in memory.
+`rows.parquet` has the id and digest of each row in the target. The digest is NULL if the target refused the
+row, or if it is unknown whether the row arrived. The changes of each batch are in a separate file, called a
+piece: `piece-00000001.parquet`. A piece of sent rows is written twice: with the ids alone before the batch is
+sent (unless all of its digests are NULL already), and with the digests afterwards. A piece of deleted rows is
+written once, after the deletion. After a crash in between, the next export knows from the pieces which rows
+may be in the target. It sends them again, or deletes them if the lake no longer has them. `finish` merges the
+pieces into `rows.parquet`. A row takes about 29 bytes in the file and about 150 in memory.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
 """The ledger: a persistent record of paid calls, so that no recorded call is paid twice.
 
     ledger = Ledger.open("s3://bucket/ledger")          # or a path, gs://..., az://...
-    entry = await ledger.once(call, do)                 # a call with one answer, executed at most once
-    entry = await ledger.submit(call, send, find)       # a remote task, submitted at most once
+    entry = await ledger.once(call, do)                 # a call with one answer
+    entry = await ledger.submit(call, send, find)       # a remote task
     await ledger.finish(call, result)                   # the task succeeded; ledger.fail(call, error) if not
 
-If several processes need the same call, one of them gets the claim and the others wait for its record. See
-executor.py for the execution of a call, lease.py for dead and slow owners, models.py for the format of
+If several processes need the same call, one of them gets the claim and the others wait for its record. The
+call is executed once, by one process, and again only after a retryable failure, or if its owner died and left
+no record.
+
+See executor.py for the execution of a call, lease.py for dead and slow owners, models.py for the format of
 records, and records.py for reading and writing them.
 """
 
@@ -154,7 +157,10 @@ class Ledger:
     # ---- calls ----------------------------------------------------------------------------------
 
     async def once(self, call: Call, do: Act) -> Entry:
-        """The answer of a call, which is executed at most once.
+        """The answer of a call.
+
+        It is executed once, by one process, and again only after a retryable failure, or if its owner died
+        and left no record.
 
         `do()` returns JSON values or a pyarrow.Table, or one of them inside `Billed`. Its exceptions are
         recorded and raised. After a final failure, later calls raise it again without calling `do`, until
@@ -163,7 +169,10 @@ class Ledger:
         return await self._execute_shared(call, do, None)
 
     async def submit(self, call: Call, send: Callable[[], Awaitable[str]], find: Find) -> Entry:
-        """The remote task of a call, submitted at most once: state `submitted` with its `task_id`, or `done`.
+        """The remote task of a call: state `submitted` with its `task_id`, or `done`.
+
+        The task is submitted once, by one process, and again only after a retryable failure, or if `find()`
+        cannot identify the task that another process may have submitted.
 
         `send()` returns the id of a new task. `find()` looks on the platform for the task of the call, by its
         key or by other features that identify it with certainty. It runs before `send()` if another process
@@ -389,7 +398,7 @@ class Ledger:
         return entry
 
     async def _quote(self, call: Call) -> Entry:
-        """The recorded answer. Raises the recorded final failure, or `Priced` if the call would be paid."""
+        """The recorded answer. Raises the recorded final failure, or `Priced` if there is no answer yet."""
         entry = await self.get(call)
         if entry is not None and entry.state == "done":
             return replace(entry, reused=True)
@@ -407,9 +416,9 @@ class Ledger:
 def _charge_difference(
     entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)
 ) -> Charge | None:
-    """The charge at the end of a task: the difference to the charge of its submission, for the same run.
+    """The charge at the end of a task: the difference to the charge of its submission, for the current run.
 
-    None if the submission was not charged.
+    None if the submission was not charged, if nothing differs, or outside of a run.
     """
     if entry is None or entry.charge is None:
         return None

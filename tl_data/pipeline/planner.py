@@ -20,7 +20,7 @@ from tl_data.pipeline.report import Plan, VideoFailure
 from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
 from tl_data.ratelimit.limiter import PER_MINUTE, quota_settings, quota_windows
 from tl_data.ratelimit.reported import LimitStore
-from tl_data.ratelimit.shared import Budget
+from tl_data.ratelimit.shared import SharedLimits
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
@@ -160,7 +160,8 @@ async def _time_by_limits(session: Session, plan: Plan) -> tuple[float | None, d
     a run does both concurrently, so the longer time counts. The time is None if no limit is known.
     """
     settings, storage = session.settings, session.ledger.storage
-    reported, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
+    reported = LimitStore(storage, settings)
+    shared = SharedLimits(storage, settings.base_url or SERVICE_URL)
     configured = {dimension: getattr(settings, name) for name, (dimension, _) in PER_MINUTE.items()}
     now, seconds, reported_at = time.time(), list[float](), list[float]()
     for operation in ("index", "analyze"):
@@ -171,7 +172,7 @@ async def _time_by_limits(session: Session, plan: Plan) -> tuple[float | None, d
         for name, (dimension, length) in PER_MINUTE.items():
             if dimension in costs and (amount := getattr(settings, name)):
                 seconds.append(costs[dimension] / amount * length)
-        for dimension, allowance in quota_windows(quota_settings(settings), operation, budget):
+        for dimension, allowance in quota_windows(quota_settings(settings), operation, shared):
             if dimension in costs:
                 seconds.append((await allowance.snapshot()).seconds(costs[dimension], now))
         for dimension, snapshot in (await reported.read(operation)).items():

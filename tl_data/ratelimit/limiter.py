@@ -5,14 +5,15 @@ sources:
 
 - Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded by the expected
   amounts of the calls. A call may use more than expected: the length of its video may be unknown, and its
-  answer longer. With a `Budget`, a limit applies to the sum of all processes that share the ledger. Limits
-  per minute space the calls evenly.
-  Limits per hour or day do not space the calls; when they are exhausted, calls wait for the next hour or day.
+  answer longer. With `SharedLimits`, a limit applies to the sum of all processes that share the ledger.
+  Limits per minute space the calls evenly. Limits per hour or day do not space the calls; when they are
+  exhausted, calls wait for the next hour or day.
 - The API's headers report the remaining amount of a limit. For a limit with a near reset, calls are spaced so
   that this amount lasts until the reset: there is no delay while much remains, and the delay grows as less
-  remains. This also works with many processes, because all of them see the same amount. Limits per hour or
-  day do not space the calls.
-- If no limit is known, the rate adapts to 429s: see `aimd`.
+  remains. This also works with many processes, because all of them see the same amount. A limit whose
+  reset is more than `reported.SPREAD` away does not space the calls; when it is exhausted, calls wait.
+- If `requests_per_minute` is not set, the rate adapts to 429s: see `aimd`. If it is set, the rate adapts only
+  after many 429s.
 
 A 429 that asks for a long wait stops the calls of the category for that time. If the wait is longer than
 `Settings.max_wait`, they fail at once.
@@ -35,11 +36,11 @@ from tl_data.ratelimit.reported import (
     TOLERANCE,
     LimitSnapshot,
     LimitStore,
-    Quota,
-    quotas_of,
+    ReportedLimit,
+    reported_limits,
     snapshot,
 )
-from tl_data.ratelimit.shared import Budget, Limit, LocalMinuteLimit, MinuteLimit, QuotaWindow
+from tl_data.ratelimit.shared import Limit, LocalMinuteLimit, MinuteLimit, QuotaWindow, SharedLimits
 from tl_data.runtime.shutdown import LONG_WAIT, log_wait, wait_for_limit
 from tl_data.settings import SERVICE_URL, Settings
 
@@ -47,7 +48,8 @@ SHORT_WAIT = 2.0  # seconds; a shorter Retry-After reduces the rate, a longer on
 LONG_RESET = 5.0  # seconds; with a reset this far away, the headers suffice and no adaptive rate is needed
 TRUST_SECONDS = 10.0  # seconds for which the stored limits of another process may delay calls
 STORE_INTERVAL = 10.0  # minimum of seconds between two writes of the reported limits
-UNLIMITED = frozenset({"read"})  # categories without a limit of the API; only 429s slow them down
+#: Categories to which configured limits do not apply; only reported limits and 429s slow them down.
+UNLIMITED = frozenset({"read"})
 
 #: Settings of limits whose calls are spaced evenly, with the limited dimension and the seconds of the window.
 PER_MINUTE = {
@@ -72,7 +74,7 @@ class Limiter:
         limits: configured limits by dimension (`requests`, `minutes`, `tokens`). They apply to each category
             separately, as the API counts them.
         quotas: configured limits per hour or day, by the name of the setting.
-        budget: shares the configured limits with all other processes; None: they apply to this process alone.
+        shared: shares the configured limits with all other processes; None: they apply to this process alone.
         store: stores the limits that the service reports, for other processes.
         max_wait: longest wait in seconds; a longer one raises QuotaExhausted.
     """
@@ -82,12 +84,12 @@ class Limiter:
         limits: Mapping[str, Limit] | None = None,
         *,
         quotas: Mapping[str, float] | None = None,
-        budget: Budget | None = None,
+        shared: SharedLimits | None = None,
         store: LimitStore | None = None,
         max_wait: float = 300.0,
     ) -> None:
         self._limits, self._quota_settings = dict(limits or {}), dict(quotas or {})
-        self._budget, self._store = budget, store
+        self._shared, self._store = shared, store
         self._max_wait = max_wait
         self._categories: dict[str, _CategoryLimiter] = {}
 
@@ -99,10 +101,10 @@ class Limiter:
             for name, (dimension, seconds) in PER_MINUTE.items()
             if (amount := getattr(settings, name)) is not None
         }
-        budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
+        shared = SharedLimits(storage, settings.base_url or SERVICE_URL) if storage is not None else None
         store = LimitStore(storage, settings) if storage is not None else None
         return cls(
-            limits, quotas=quota_settings(settings), budget=budget, store=store, max_wait=settings.max_wait
+            limits, quotas=quota_settings(settings), shared=shared, store=store, max_wait=settings.max_wait
         )
 
     async def aclose(self) -> None:
@@ -132,9 +134,9 @@ class Limiter:
         if category not in self._categories:
             counted = category not in UNLIMITED
             limits, store = (self._limits, self._store) if counted else ({}, None)
-            windows = quota_windows(self._quota_settings if counted else {}, category, self._budget)
+            windows = quota_windows(self._quota_settings if counted else {}, category, self._shared)
             self._categories[category] = _CategoryLimiter(
-                category, limits, windows, self._budget, store, self._max_wait
+                category, limits, windows, self._shared, store, self._max_wait
             )
         return self._categories[category]
 
@@ -146,12 +148,12 @@ def quota_settings(settings: Settings) -> dict[str, float]:
 
 
 def quota_windows(
-    quotas: Mapping[str, float], category: str, budget: Budget | None
+    quotas: Mapping[str, float], category: str, shared: SharedLimits | None
 ) -> list[tuple[str, QuotaWindow]]:
     """The windows of a category for its limits per hour or day, each with the limited dimension."""
     if not quotas:
         return []
-    shared = budget or Budget(Storage("memory:"), "")
+    shared = shared or SharedLimits(Storage("memory:"), "")
     return [
         (dimension, shared.quota_window(category, dimension, name, quotas[name], seconds))
         for name, (dimension, seconds) in PER_HOUR_OR_DAY.items()
@@ -167,25 +169,25 @@ class _CategoryLimiter:
         category: str,
         limits: Mapping[str, Limit],
         windows: list[tuple[str, QuotaWindow]],
-        budget: Budget | None,
+        shared: SharedLimits | None,
         store: LimitStore | None,
         max_wait: float,
     ) -> None:
         self._category, self._max_wait, self._windows = category, max_wait, windows
         self._minute_limits: dict[str, MinuteLimit | LocalMinuteLimit] = {
-            dimension: budget.minute_limit(category, dimension, limit) if budget else LocalMinuteLimit(limit)
+            dimension: shared.minute_limit(category, dimension, limit) if shared else LocalMinuteLimit(limit)
             for dimension, limit in limits.items()
         }
         self._rate = AdaptiveRate()
         self._adaptive = "requests" not in limits and category not in UNLIMITED
         self._refusals = 0.0  # moving average of the share of 429s among the responses
-        self._quotas: dict[str, Quota] = {}
+        self._reported: dict[str, ReportedLimit] = {}
         self._store, self._loaded = store, store is None
         self._snapshots: dict[str, LimitSnapshot] = {}
         self._stored: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # time and content of the last write
         self._queue = asyncio.Lock()
         self._blocked_until = 0.0  # steady time until which no call may be sent
-        self._announced_until = 0.0  # steady time of the last wait that was logged
+        self._announced_until = 0.0  # steady time at which the last logged wait ends
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
         taken: list[tuple[QuotaWindow, float, int]] = []
@@ -205,7 +207,7 @@ class _CategoryLimiter:
             if not self._loaded:
                 await self._load()
             await self._wait_until_unblocked()
-            for dimension in list(self._quotas):
+            for dimension in list(self._reported):
                 if costs[dimension] > 0 and dimension not in self._minute_limits:
                     await self._spread(dimension, costs[dimension])
         for dimension, minute_limit in self._minute_limits.items():
@@ -222,12 +224,14 @@ class _CategoryLimiter:
         self._loaded = True
         self._snapshots = {**await self._store.read(self._category), **self._snapshots}
         self._stored = (steady(), dict(self._snapshots))
-        for dimension in (set(DIMENSIONS) & set(self._snapshots)) - set(self._quotas):
+        for dimension in (set(DIMENSIONS) & set(self._snapshots)) - set(self._reported):
             stored = self._snapshots[dimension]
             until_reset = stored.resets - time.time()
             if MIN_RESET < until_reset <= stored.window * TOLERANCE:
                 trusted = steady() + TRUST_SECONDS
-                self._quotas[dimension] = Quota(stored.limit, stored.left, steady() + until_reset, trusted)
+                self._reported[dimension] = ReportedLimit(
+                    stored.limit, stored.left, steady() + until_reset, trusted
+                )
                 self._rate.free = self._rate.free or (dimension == "requests" and until_reset > LONG_RESET)
 
     async def store_snapshots(self, *, always: bool = False) -> None:
@@ -242,9 +246,9 @@ class _CategoryLimiter:
             await self._store.write(self._category, self._snapshots)
 
     def observe(self, headers: Mapping[str, str], status: int, retry_after: float | None) -> None:
-        for dimension, reported in quotas_of(headers).items():
-            self._update_quota(dimension, *reported)
-        self._quotas = {name: quota for name, quota in self._quotas.items() if quota.own}
+        for dimension, values in reported_limits(headers).items():
+            self._update_reported(dimension, *values)
+        self._reported = {name: reported for name, reported in self._reported.items() if reported.own}
         refused = status == 429
         self._refusals = 0.95 * self._refusals + 0.05 * refused
         if not refused:
@@ -276,22 +280,22 @@ class _CategoryLimiter:
         """Delay a call so that the remaining amount of a limit lasts until its reset."""
         began = steady()
         while True:
-            quota = self._quotas.get(dimension)  # responses to other calls may replace it during the wait
-            if quota is None or steady() > quota.trusted:
-                self._quotas.pop(dimension, None)
+            reported = self._reported.get(dimension)  # responses to other calls may replace it meanwhile
+            if reported is None or steady() > reported.trusted:
+                self._reported.pop(dimension, None)
                 return
-            if not (quota.own or quota.refreshing):
-                quota.refreshing = True  # this call is not delayed: its response replaces the stored limits
+            if not (reported.own or reported.refreshing):
+                reported.refreshing = True  # this call is not delayed; its response replaces the limits
                 return
-            wait = quota.due(began, cost) - steady()
+            wait = reported.due(began, cost) - steady()
             if wait <= 0:
-                quota.left -= cost
+                reported.left -= cost
                 return
-            if wait > self._max_wait and quota.own:
+            if wait > self._max_wait and reported.own:
                 self._blocked_until = max(self._blocked_until, steady() + wait)
                 await self._wait_until_unblocked()
-            self._announce(quota.resets, wait)
-            await wait_for_limit(min(wait, 1.0 if quota.own else 0.1), wait)
+            self._announce(reported.resets, wait)
+            await wait_for_limit(min(wait, 1.0 if reported.own else 0.1), wait)
 
     def _announce(self, resets: float, wait: float) -> None:
         """Log a wait, once for each reset."""
@@ -299,12 +303,12 @@ class _CategoryLimiter:
             self._announced_until = resets
             log_wait(f"the limit of the category '{self._category}'", wait)
 
-    def _update_quota(self, dimension: str, limit: float, left: float, until_reset: float) -> None:
+    def _update_reported(self, dimension: str, limit: float, left: float, until_reset: float) -> None:
         """Update a limit with the values in the headers of a response."""
-        before, resets = self._quotas.get(dimension), steady() + until_reset
+        before, resets = self._reported.get(dimension), steady() + until_reset
         self._snapshots[dimension] = snapshot(limit, left, until_reset, self._snapshots.get(dimension))
         if before is not None and before.own and before.limit == limit and abs(before.resets - resets) < 2.0:
             left = min(left, before.left)  # responses arrive out of order, and other calls are running
-        self._quotas[dimension] = Quota(limit, left, resets)
+        self._reported[dimension] = ReportedLimit(limit, left, resets)
         if dimension == "requests" and until_reset > LONG_RESET:
             self._rate.free = True  # the headers suffice for long windows; for short ones they come too late

@@ -37,14 +37,14 @@ SPREAD = 120.0  # seconds; limits with a reset further away do not space the cal
 
 
 @dataclass
-class Quota:
+class ReportedLimit:
     """A limit and its remaining amount, from the latest headers or from the storage."""
 
     limit: float
     left: float  # remaining amount
     resets: float  # steady time of the reset
     trusted: float = math.inf  # steady time until which it delays calls; infinity if from this process
-    refreshing: bool = False  # a call was sent whose response replaces this quota of another process
+    refreshing: bool = False  # a call was sent whose response replaces this limit of another process
 
     def due(self, began: float, cost: float) -> float:
         """The steady time at which to send a call, so that the remaining amount lasts until the reset.
@@ -69,15 +69,15 @@ class Quota:
         return self.trusted == math.inf
 
 
-def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
+def reported_limits(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
     """The limits in the headers of a response by dimension: limit, remaining amount, seconds to the reset.
 
     Args:
         headers: with names in lower case.
     """
-    quotas: dict[str, tuple[float, float, float]] = {}
+    limits: dict[str, tuple[float, float, float]] = {}
     if not any(name.startswith("x-ratelimit-") for name in headers):
-        return quotas  # most servers report no limits, and each call would parse the date
+        return limits  # most servers report no limits, and each call would parse the date
     clock = moment(headers.get("date")) or datetime.now(UTC)
     for dimension, names in DIMENSIONS.items():
         for name in names:
@@ -88,8 +88,8 @@ def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float
                 continue
             until_reset = seconds_until(reset, clock)
             if until_reset > MIN_RESET:
-                quotas[dimension] = limit * UNITS[dimension], left * UNITS[dimension], until_reset
-    return quotas
+                limits[dimension] = limit * UNITS[dimension], left * UNITS[dimension], until_reset
+    return limits
 
 
 log = logging.getLogger("tl_data.limits")

@@ -276,7 +276,7 @@ class LocalMinuteLimit:
             await wait_for_limit(begin - now)
 
 
-class Budget:
+class SharedLimits:
     """The limits that all processes share for one account.
 
     Args:

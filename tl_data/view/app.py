@@ -178,7 +178,7 @@ def _search(viewer: Viewer, query: dict[str, str]) -> Any:
     elif not text:
         hits = []
     elif kind == "words":
-        hits = viewer.library.words(text, 120)
+        hits = viewer.library.search_words(text, 120)
     elif kind == "meaning":
         hits = viewer.search.meaning(Question(text))
     elif kind == "index":
@@ -242,7 +242,7 @@ def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
         **arguments,
         start=float(query.get("start", 0)),
         index=index,
-        searched=viewer.library.searched(),
+        searched=viewer.library.searched_columns(),
     )
 
 

@@ -40,8 +40,8 @@ class Query:
     text: str = ""
     state: str = ""
     topic: str = ""
-    since: str = ""  # first day of `indexed_at`, an ISO date
-    until: str = ""  # last day of `indexed_at`, an ISO date
+    since: str = ""  # first day of `indexed_at`, or of `failed_at` of a failed video; an ISO date
+    until: str = ""  # last day of the same times, an ISO date
     sort: str = "newest"
     offset: int = 0
     limit: int = 60
@@ -143,7 +143,7 @@ class Library:
             or [tile["source_key"]],
         }
 
-    def words(self, text: str, limit: int) -> list[Row]:
+    def search_words(self, text: str, limit: int) -> list[Row]:
         """Clips, chapters, highlights and annotations that contain a text, as hits.
 
         The search is free: it reads only the tables.
@@ -159,7 +159,7 @@ class Library:
         distinct = {(h["id"], h["start_sec"]): h for h in reversed(hits)}
         return [self.titled(hit) for hit in reversed(distinct.values())][:limit]
 
-    def searched(self) -> list[tuple[str, str]]:
+    def searched_columns(self) -> list[tuple[str, str]]:
         """The tables with rows and their text columns that a search by words reads in this lake."""
         snapshot = self.lake.snapshot()
         tables = [(name, getattr(snapshot, name).rows, columns) for _, name, columns in SEARCHED]

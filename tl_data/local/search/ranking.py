@@ -1,9 +1,9 @@
 """Ranks candidates by the share of the query that their evidence explains.
 
-Each part of the query gets its best explanation in the evidence of the search options: a trait, the word
-itself, the word with a recognition error, or a word or sentence of similar meaning. The score of a clip is
-the weighted mean over the parts. The scores of all candidates are computed at once, and the reasons only for
-the candidates above the threshold.
+Each part of the query gets its best explanation in the evidence of the search options: a trait, a recognised
+object, the encoder's score of the picture, the word itself, the word with a recognition error, or a word or
+sentence of similar meaning. The score of a clip is the weighted mean over the parts. The scores of all
+candidates are computed at once, and the reasons only for the candidates above the threshold.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Ranker:
         needs_each_option: whether each option must explain a part of the query (the operator "and").
         lexical, semantic: see `term_scores`; `lexical` also compares traits.
         pictures: the encoder score of the picture of each row, if an encoder is used.
-        labels: the scores of the objects of each row, if any object was recognised.
+        labels: the scores of the objects of each row; None if no object explains any part.
     """
 
     def __init__(

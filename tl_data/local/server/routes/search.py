@@ -211,6 +211,7 @@ async def _read_images(
 
 
 def _combination_error(option: str, other: str) -> EngineError:
+    # The service's documented text. `option` may also be another parameter of the search.
     text = f"Search option {option} is not supported with {other}."
     return EngineError(400, "search_option_combination_not_supported", text)
 
@@ -260,9 +261,9 @@ async def retrieve_page(request: Request) -> Response:
         raise token_expired(token)
     flag = request.query_params.get("include_user_metadata")
     with_metadata = parse_flag("include_user_metadata", flag) if flag else row["request"]["metadata"]
-    hit_ids = {item.get("id") or item["video_id"] for item in row["items"]}
+    video_ids = {item.get("id") or item["video_id"] for item in row["items"]}
     in_index = [Where("index_id", "=", row["index_id"])]
-    if not hit_ids <= {video["id"] for video in engine.store.rows("videos", in_index, columns=["id"])}:
+    if not video_ids <= {video["id"] for video in engine.store.rows("videos", in_index, columns=["id"])}:
         raise token_expired(token)
     return JSONResponse(_page_to_json(engine, request, row, number, with_metadata))
 
