@@ -179,6 +179,8 @@ def without_signatures(text: str, *, former: bool = False) -> str:
             host_and_port = parts.netloc.rpartition("@")[2]
             query = "&".join(unsigned_parameters(parts.query, parts.path, former=former))
         except ValueError:
+            if former:
+                return address.partition("?")[0].rpartition("@")[2] + rest
             return without_query(address) + rest
         if host_and_port == parts.netloc and query == parts.query:
             return match.group()

@@ -122,3 +122,9 @@ def test_a_malformed_url_in_a_text_keeps_its_scheme_and_path() -> None:
 )
 def test_loopback_hosts(host: str, loopback: bool) -> None:
     assert is_loopback(f"http://{host}/v1") is loopback
+
+
+def test_former_texts_of_malformed_urls_stay() -> None:
+    """Keys of earlier ledgers contain them."""
+    assert without_signatures("see https://u:p@[x/y?a=1.", former=True) == "see [x/y."
+    assert without_signatures("see https://u:p@[x/y?a=1.") == "see https://[x/y."

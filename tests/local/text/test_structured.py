@@ -429,7 +429,7 @@ def test_a_schema_that_costs_too_much_is_refused_early(schema: dict[str, Any]) -
             "more than 24 others",
         ),
         (
-            {"properties": {str(n): {"type": "string", "pattern": r"(\pL|\pN){1,100}"} for n in range(999)}},
+            {"properties": {f"p{n}": {"pattern": rf"(\pL|\pN){{1,100}}{n}"} for n in range(999)}},
             "to check",
         ),
         ({"anyOf": [{"anyOf": [{"anyOf": [{"type": "string"}] * 90}] * 90}] * 90}, "to check"),
@@ -440,7 +440,13 @@ def test_a_schema_is_checked_in_limited_time(schema: dict[str, Any], word: str) 
     began = time.thread_time()
     with pytest.raises(TooLarge if word == "to check" else Unsupported, match=word):
         check(schema)
-    assert time.thread_time() - began < 1.5
+    assert time.thread_time() - began < 4
+
+
+def test_a_costly_pattern_counts_once() -> None:
+    """Sixty names of people; to compile the pattern takes 0.1 s."""
+    name = {"type": "string", "pattern": r"^\p{L}[\p{L}\p{N} .'-]{0,200}$"}
+    check({"type": "object", "properties": {f"name{n}": name for n in range(60)}})
 
 
 def test_the_values_of_an_answer_are_bounded_where_nothing_is_required() -> None:
