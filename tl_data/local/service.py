@@ -41,10 +41,14 @@ class Stages:
         self._library: Library | None = None
         self._opening = asyncio.Lock()
         self._pictures = asyncio.Semaphore(2)  # pictures that are hard to decode leave threads for the rest
+        self._closed = False
+        decoder.acquire()  # engines of one Python process share it
 
     async def close(self) -> None:
         """Stop the worker processes and close the library."""
-        await asyncio.to_thread(decoder.close)
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(decoder.release)
         await asyncio.gather(self._workers.aclose(), self._probers.aclose(), self.writer.close())
         if self._library:
             await asyncio.to_thread(self._library.close)

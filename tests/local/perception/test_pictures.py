@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -9,13 +11,17 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import cv2
 import numpy as np
 import pytest
 
 from tests.support.pictures import many_passes
-from tl_data.local.perception.pictures import NotPicture, PictureDecoder
+from tl_data.local.config import Config
+from tl_data.local.perception import pictures
+from tl_data.local.perception.pictures import DecoderClosed, NotPicture, PictureDecoder
+from tl_data.local.service import Stages
 
 SIDES = 96, 32
 
@@ -69,9 +75,109 @@ def test_a_crash_of_the_decoder_is_an_error_of_its_picture(decoder: PictureDecod
     crash.start()
     resume.start()
     with pytest.raises(NotPicture, match="SIGSEGV"):
-        decoder.decode(png()[0], SIDES)
+        decoder.decode(png(height=60, width=100)[0], SIDES)  # a pipe holds it, so it is sent as a whole
     assert decoder.decode(png()[0], SIDES)[0].shape == (58, 96, 3)
     assert child(decoder) != process
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_the_answer_to_an_interrupted_request_is_not_the_next_one(
+    decoder: PictureDecoder, error: type[BaseException]
+) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    (first, _), (second, pixels) = png(1, 60, 100), png(2, 60, 100)
+    decoder.decode(first, SIDES)
+    process = child(decoder)
+    os.kill(process, signal.SIGSTOP)  # so that the interrupt comes before the answer
+    previous = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(error):
+            decoder.decode(first, (100, 32))
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, previous)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGCONT)
+    assert np.array_equal(decoder.decode(second, (100, 32))[0], pixels)
+
+
+@pytest.mark.parametrize("cause", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_ended_while_idle_is_replaced(decoder: PictureDecoder, cause: signal.Signals) -> None:
+    data, rgb = png()
+    decoder.decode(data, SIDES)
+    process = child(decoder)
+    assert os.getsid(process) == process  # signals to the group of this process do not reach it
+    os.kill(process, cause)
+    os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+    assert np.array_equal(decoder.decode(data, (300, 32))[0], rgb)
+    assert child(decoder) != process
+
+
+def test_a_process_that_ends_before_it_has_the_request_is_replaced(decoder: PictureDecoder) -> None:
+    data, rgb = png()
+    assert len(data) > 1 << 16  # more than a pipe holds: it is still being sent when the process ends
+    decoder.decode(data, SIDES)
+    process = child(decoder)
+    os.kill(process, signal.SIGSTOP)
+    timer = threading.Timer(0.2, os.kill, (process, signal.SIGKILL))
+    timer.start()
+    assert np.array_equal(decoder.decode(data, (300, 32))[0], rgb)
+    timer.join()
+    assert child(decoder) != process
+
+
+def test_close_ends_running_and_waiting_requests_at_once(decoder: PictureDecoder) -> None:
+    data, rgb = png()
+    decoder.decode(data, SIDES)
+    process = child(decoder)
+    os.kill(process, signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as pool:
+        requests = [pool.submit(decoder.decode, data, SIDES) for _ in range(4)]
+        time.sleep(0.3)  # one of them runs, and the others wait
+        began = time.monotonic()
+        decoder.close()
+        errors = [request.exception(timeout=5) for request in requests]
+    assert time.monotonic() - began < 5
+    assert [type(error) for error in errors] == [DecoderClosed] * 4
+    assert decoder._process is None  # none of them started another one
+    assert np.array_equal(decoder.decode(data, (300, 32))[0], rgb)
+
+
+def test_the_last_user_closes_a_decoder(decoder: PictureDecoder) -> None:
+    decoder.acquire()
+    decoder.acquire()
+    decoder.decode(png()[0], SIDES)
+    process = child(decoder)
+    decoder.release()
+    decoder.decode(png()[0], SIDES)
+    assert child(decoder) == process
+    decoder.release()
+    assert not Path(f"/proc/{process}").exists()
+
+
+def test_an_engine_that_closes_leaves_the_picture_of_another_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        one, other = (Stages(Config(home=tmp_path / name)) for name in ("one", "other"))
+        try:
+            await other.measured_image(png()[0])
+            process = child(pictures.decoder)
+            os.kill(process, signal.SIGSTOP)
+            clip = asyncio.create_task(other.measured_image(png(height=60, width=100)[0]))
+            await asyncio.sleep(0.3)
+            await one.close()
+            await one.close()  # a second call changes nothing
+            os.kill(process, signal.SIGCONT)
+            assert (await clip).colors
+            assert child(pictures.decoder) == process
+        finally:
+            await one.close()
+            await other.close()
+
+    asyncio.run(run())
 
 
 def test_a_process_that_answers_nothing_is_replaced() -> None:

@@ -46,13 +46,24 @@ class NotPicture(ValueError):
     """The picture cannot be decoded."""
 
 
+class DecoderClosed(RuntimeError):
+    """The decoder was closed before the picture was decoded; nothing is known about the picture."""
+
+
 class PictureDecoder:
-    """A process that decodes pictures. Threads may share it."""
+    """A process that decodes pictures. Threads may share it.
+
+    Engines of one Python process share it, too: each calls `acquire`, and `release` when it closes.
+    """
 
     def __init__(self, cpu_seconds: int = CPU_SECONDS, seconds: float = SECONDS) -> None:
         self._cpu_seconds, self._seconds = cpu_seconds, seconds
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while a picture is decoded
+        self._state = threading.Lock()  # held for a moment; a process starts only if none closes the decoder
         self._process: subprocess.Popen[bytes] | None = None
+        self._users = 0  # calls of `acquire` without `release`
+        self._closing = 0  # calls of `close` that have not returned
+        self._closings = 0  # all calls of `close`
 
     def decode(self, data: bytes, sides: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Decode a file into RGB pixels, as uint8 of height x width x 3.
@@ -63,30 +74,81 @@ class PictureDecoder:
 
         Raises:
             NotPicture: the file cannot be decoded within the limits.
+            DecoderClosed: `close` was called while the picture was decoded or waited for its turn.
         """
+        closings = self._closings
         with self._lock:
             for attempt in (1, 2):
-                process = self._process or self._start()
-                timer = threading.Timer(self._seconds, process.kill)
+                process, reused = self._ready_process(closings)
+                expired = threading.Event()
+                timer = threading.Timer(self._seconds, _expire, (process, expired))
                 timer.start()
+                pictures, sent = None, True
                 try:
                     pictures = _exchange(process, data, sides)
+                except NotPicture:
+                    raise
+                except BrokenPipeError:
+                    sent = False
+                except BaseException:  # the next request would get the answer to this one
+                    process.kill()
+                    self._end()
+                    raise
                 finally:
                     timer.cancel()
                 if pictures is not None:
                     return pictures
                 code = self._end()
-                if code or attempt == 2:  # 0: it ended because it was idle, just when the request was sent
+                if self._closings != closings:
+                    raise DecoderClosed("the decoder was closed while it decoded the picture")
+                # 0: it was idle, just when the request was sent. Not sent: the picture is not the cause.
+                ended_before = code == 0 or (reused and not sent)
+                if attempt == 2 or expired.is_set() or not ended_before:
                     raise NotPicture(f"the image cannot be decoded: {_cause(code, self._cpu_seconds)}")
         raise AssertionError
 
+    def acquire(self) -> None:
+        """Register a user, so that the `release` of another one does not close the decoder."""
+        with self._state:
+            self._users += 1
+
+    def release(self) -> None:
+        """Unregister a user; the last one closes the decoder."""
+        with self._state:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self.close()
+
     def close(self) -> None:
-        """End the process; a running request fails. A later request starts another process."""
-        if (process := self._process) is not None:
-            process.kill()
-        with self._lock:
+        """End the process. Running and waiting requests fail at once; a later one starts another process."""
+        with self._state:
+            self._closing += 1
+            self._closings += 1
             if self._process is not None:
+                self._process.kill()
+        try:
+            with self._lock:
+                if self._process is not None:
+                    self._end()
+        finally:
+            with self._state:
+                self._closing -= 1
+
+    def _ready_process(self, closings: int) -> tuple[subprocess.Popen[bytes], bool]:
+        """A process that runs, and whether it has served before.
+
+        Args:
+            closings: the number of calls of `close` when the request was made.
+        """
+        with self._state:
+            if self._closing or self._closings != closings:
+                raise DecoderClosed("the decoder was closed while the picture waited for its turn")
+            if self._process is not None and self._process.poll() is not None:  # ended while it was idle
                 self._end()
+            if self._process is not None:
+                return self._process, True
+            return self._start(), False
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
@@ -94,6 +156,7 @@ class PictureDecoder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libjpeg prints a warning for each damaged part
+            start_new_session=True,  # Ctrl-C in the terminal of the server does not reach it
             env=worker_environment() | _ENVIRONMENT,
         )
         return self._process
@@ -110,16 +173,18 @@ class PictureDecoder:
 def _exchange(
     process: subprocess.Popen[bytes], data: bytes, sides: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """Send a request and read the answer; None if the process has ended."""
+    """Send a request and read the answer; None if the process has ended since.
+
+    Raises:
+        BrokenPipeError: the process ended before it had received the request.
+        NotPicture: the process answered that the file cannot be decoded.
+    """
     import numpy as np
 
     assert process.stdin is not None
     assert process.stdout is not None
-    try:
-        process.stdin.write(_HEAD.pack(len(data), *sides) + data)
-        process.stdin.flush()
-    except BrokenPipeError:
-        return None
+    process.stdin.write(_HEAD.pack(len(data), *sides) + data)
+    process.stdin.flush()
     line = process.stdout.readline()
     if not line.endswith(b"\n"):
         return None
@@ -134,6 +199,12 @@ def _exchange(
         pictures.append(np.frombuffer(pixels, np.uint8).reshape(height, width, 3))
     first, second = pictures
     return first, second
+
+
+def _expire(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    """Kill a process whose picture takes too long."""
+    expired.set()
+    process.kill()
 
 
 def _cause(code: int, cpu_seconds: int) -> str:
