@@ -10,7 +10,8 @@ Of the texts, titles and transcriptions get a BM25 index, for hybrid search. Oth
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,25 +84,40 @@ class Vespa(BaseStore):
 
     def _feed(self, documents: list[dict[str, Any]], operation: str) -> list[tuple[str, int, str]]:
         failed: list[tuple[str, int, str]] = []
+        unavailable = threading.Event()
 
         def record_failure(response: Any, id_: str) -> None:
             status = int(response.get_status_code())
             if status >= 300:
                 failed.append((id_, status, str(response.get_json())[:500]))
+            if _concerns_all(status):
+                unavailable.set()
+
+        def until_unavailable() -> Iterator[dict[str, Any]]:
+            # The client would send each of the remaining documents several times, with pauses.
+            for document in documents:
+                if unavailable.is_set():
+                    return
+                yield document
 
         self._app.feed_iterable(
-            documents,
+            until_unavailable(),
             schema=self._name,
             namespace=self._namespace,
             operation_type=operation,
             callback=record_failure,
-            num_retries_429=3,
+            max_queue_size=16,
+            num_retries_429=1,  # the runner sends the batch again, too
         )
         for _, status, text in failed:
-            # These statuses concern all documents: credentials, load, space, or the server itself.
-            if status in (401, 403, 429, 507) or status >= 500:
+            if _concerns_all(status):
                 raise _VespaError(status, text)
         return failed
+
+
+def _concerns_all(status: int) -> bool:
+    """Whether a status concerns all documents: credentials, load, space, or the server itself."""
+    return status in (401, 403, 429, 507) or status >= 500
 
 
 class _VespaError(Exception):
