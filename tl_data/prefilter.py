@@ -113,8 +113,9 @@ def thresholds_of(true: Sequence[float], false: Sequence[float]) -> tuple[float,
 def _quantile(values: Sequence[float], share: float) -> float:
     """A value below which at most about this share of the distribution lies.
 
-    It is the quantile of a normal distribution with the mean and deviation of the values (Student's t, for
-    few values). If the values suffice for an order statistic, it is not larger than that.
+    It is the more careful of two: the quantile of a normal distribution with the mean and deviation of the
+    values (Student's t, for few values), and the order statistic, at least the smallest value. The second one
+    counts where the values are not normal: it decides nothing that the sample contradicts.
     """
     share = min(0.5, share)
     if share <= 0:
@@ -126,7 +127,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
     t = z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
     estimate = mean + t * deviation * math.sqrt(1 + 1 / count)
     allowed = math.floor(share * (count + 1))  # expected share below the k-th smallest value: k / (count + 1)
-    return min(estimate, sorted(values)[allowed - 1]) if allowed else estimate
+    return min(estimate, sorted(values)[max(allowed, 1) - 1])
 
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float | None:

@@ -82,6 +82,21 @@ def test_cosines() -> None:
     assert thresholds_of([0.1] * 10, [0.2] * 10) == (0.1, 0.2), "the wrong way round: all between are asked"
 
 
+def test_similarities_that_are_not_normal_decide_no_more_than_the_sample_shows() -> None:
+    """One false clip in ten is much more similar than the others."""
+    draw = random.Random(3)
+    wrong = 0
+    for _ in range(40):
+        true = [draw.gauss(0.35, 0.05) for _ in range(20)]
+        false = [draw.gauss(0.27 if n % 10 == 0 else 0.10, 0.03) for n in range(180)]
+        thresholds = thresholds_of(true, false)
+        assert thresholds is not None
+        later = [draw.gauss(0.27 if n % 10 == 0 else 0.10, 0.03) for n in range(1800)]
+        wrong += sum(value >= thresholds[1] for value in later)
+        wrong += sum(draw.gauss(0.35, 0.05) <= thresholds[0] for _ in range(200))
+    assert wrong / (40 * 200) < 0.12  # of each true clip; 0.04 are intended, for normal similarities
+
+
 @pytest.fixture(scope="module")
 def judged(start_engine: Callable[..., Engine], library: Library) -> Iterator[tuple[Settings, Judge]]:
     """An account of today whose model says that the video with the soup shows one."""
