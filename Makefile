@@ -56,7 +56,7 @@ notebooks: $(DEV)/ready
 	$(DEV)/bin/python examples/execute.py
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(DEV)/bin/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-browser: $(DEV)/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
