@@ -353,8 +353,72 @@ def test_a_server_that_lists_nothing_leaves_a_doubt(server: Server, tmp_path: Pa
     assert isinstance(found, AmbiguousTask)
 
 
-def looked_for(server: Server, folder: Path, call: Call) -> str | AmbiguousTask | None:  # noqa: F811
-    settings = Settings(api_key="tlk_x", base_url=server.url, poll_interval=0.05, retries=0)
+V2_ALL = ["visual", "audio", "transcription"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "option", "found"),
+    [
+        ({"embedding_options": V2_ALL}, "visual", "e1"),
+        ({"embedding_options": V2_ALL, "embedding_dimension": 512}, "visual", "e1"),
+        ({"embedding_options": ["visual"]}, "visual", None),
+        ({"embedding_options": V2_ALL, "embedding_dimension": 256}, "visual", None),
+        ({"embedding_options": V2_ALL}, "fused", None),
+        ({}, "visual", AmbiguousTask),
+    ],
+)
+def test_a_task_of_embed_v2_with_other_options_is_not_the_lost_one(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    metadata: dict[str, Any],
+    option: str,
+    found: str | type[AmbiguousTask] | None,
+) -> None:
+    """Another user may have embedded the same URL. Only the list shows the model."""
+    task = {"_id": "e1", "status": "ready"}
+    listed = {**task, "model_name": "marengo3.0", "video_embedding": {"metadata": HERE}}
+    vectors = [
+        {"start_sec": a, "end_sec": a + 6, "embedding_option": option, "embedding_scope": "clip"}
+        for a in (0, 6)
+    ]
+    shown = {"clip_length": 6, "embedding_scopes": ["clip"], "input_url": None, **metadata}
+    page = {"data": [listed], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed-v2/tasks", say(200, page))
+    server.tell("GET /embed-v2/tasks/e1", say(200, {**task, "data": vectors, "metadata": shown}))
+    part = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 12.0}
+    got = looked_for(server, tmp_path, Call("embed_video", "c", {**WHOLE, **part}, "marengo3.0"), v2=True)
+    assert (type(got) if isinstance(got, AmbiguousTask) else got) == found
+
+
+@pytest.mark.parametrize(("shown", "deadline"), [({}, 60.0), (HERE, 0.3)])
+def test_a_task_of_embed_v2_that_does_not_end_leaves_a_doubt(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    shown: dict[str, Any],
+    deadline: float,
+) -> None:
+    """It is awaited only if it shows the URL, and no longer than the deadline of a task."""
+    task = {"_id": "e1", "status": "processing"}
+    listed = {**task, "model_name": "marengo3.0", "video_embedding": {"metadata": shown}}
+    page = {"data": [listed], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed-v2/tasks", say(200, page))
+    server.tell("GET /embed-v2/tasks/e1", say(200, task))
+    call = Call("embed_video", "c", WHOLE, "marengo3.0")
+    got = looked_for(server, tmp_path, call, v2=True, task_deadline=deadline)
+    assert isinstance(got, AmbiguousTask)
+    assert shown or len(server.asked("GET /embed-v2/tasks")) == 1
+
+
+def looked_for(
+    server: Server,  # noqa: F811
+    folder: Path,
+    call: Call,
+    v2: bool = False,
+    task_deadline: float = 60.0,
+) -> str | AmbiguousTask | None:
+    settings = Settings(
+        api_key="tlk_x", base_url=server.url, poll_interval=0.05, retries=0, task_deadline=task_deadline
+    )
 
     async def main() -> str | AmbiguousTask | None:
         ledger = Ledger.open(str(folder / "ledger"), settle=0.0)
@@ -363,7 +427,7 @@ def looked_for(server: Server, folder: Path, call: Call) -> str | AmbiguousTask 
         found: list[str | AmbiguousTask | None] = []
 
         async def send() -> str:
-            found.append(await embedding_task(client, watcher, ledger, call, URL, {"marengo3.0"}))
+            found.append(await embedding_task(client, watcher, ledger, call, URL, {"marengo3.0"}, v2=v2))
             return "e2"
 
         async def find() -> None:

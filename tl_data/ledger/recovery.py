@@ -23,11 +23,19 @@ import orjson
 
 from tl_data.client.assets import DIRECT, upload_type
 from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE
-from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
+from tl_data.errors import (
+    APIError,
+    BadRequest,
+    MediaRefused,
+    MissingExtra,
+    NotFound,
+    StillRunning,
+    TaskFailed,
+)
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.media.preflight import facts_of
-from tl_data.models import short_name
+from tl_data.models import search_model, short_name
 from tl_data.ratelimit.headers import moment
 from tl_data.urls import is_bucket
 
@@ -59,6 +67,8 @@ LIST_BEFORE = timedelta(days=1)  # the listing begins this long before the claim
 MIN_CLIP = 2.0  # seconds; the platform omits a shorter last clip
 TOLERANCE = 0.25  # seconds by which the end of a video may differ between its header and the platform
 CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # the API's defaults for the length of clips and the embedded scopes
+#: The embedding options and the dimension of a task of /embed-v2 whose request names none.
+V2_OPTIONS, V2_DIMENSION = {"visual", "audio", "transcription"}, 512
 #: The parameters that select a part of a video.
 OFFSETS = ("video_start_offset_sec", "video_end_offset_sec")
 
@@ -322,7 +332,7 @@ async def embedding_task(
     if since is None:
         return None
     earliest = datetime.fromtimestamp(since, UTC) - MAX_CLOCK_DIFFERENCE
-    tasks: dict[str, Like] = {}
+    tasks: dict[str, tuple[Like, Json]] = {}
     sent, signing = await _sent_url(client, video), client.settings.signing_parameters
     tasks_since = client.list_embed_v2_tasks if v2 else client.list_embed_tasks
     try:
@@ -331,7 +341,7 @@ async def embedding_task(
             created = moment(task.get("created_at"))
             early = created is not None and created < earliest and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
-                tasks[str(task["_id"])] = like
+                tasks[str(task["_id"])] = like, task
     except (BadRequest, NotFound) as error:
         if may_be_withdrawn and is_withdrawn(error):
             return None
@@ -341,25 +351,27 @@ async def embedding_task(
     if tasks:
         entries = ledger.entries(operation=call.operation)
         recorded = {str(entry.task_id).removeprefix(V2_TASK) async for entry in entries}
-        tasks = {task_id: like for task_id, like in tasks.items() if task_id not in recorded}
+        tasks = {task_id: listed for task_id, listed in tasks.items() if task_id not in recorded}
     unsure: list[str] = []
-    for task_id, like in reversed(tasks.items()):  # the oldest first
+    for task_id, (like, listed) in reversed(tasks.items()):  # the oldest first
         if like == "marked":
             return task_id
         matches: bool | None = None
         try:
-            if v2 and sent is not None:
-                # The list does not show the length of the clips, but a task that has ended does.
-                ended = _as_older(await watcher.wait_embed_v2(task_id))
+            if v2 and sent is not None and _shown_of_v2(listed).get("input_url"):
+                # Only the list shows the model, and only a task that has ended shows its options.
+                ended = _as_older(_merged(listed, await watcher.wait_embed_v2(task_id)))
                 like = _likeness(ended, call, sent, models, signing)
                 matches = False if like == "other" else None
+            elif v2:
+                like = "unknown"  # it may be any task, so it is not awaited
             elif like == "same":
                 ended = await watcher.wait_embed(task_id)
             if like == "same":
                 matches = await _embeds_part(client, ended, call, video)
         except (TaskFailed, NotFound):
             matches = False
-        except APIError:
+        except (APIError, StillRunning):
             matches = None
         if matches:
             return task_id
@@ -406,7 +418,10 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
     model = task.get("model_name")
     if model and short_name(str(model)) not in {short_name(each) for each in models}:
         return "other"
-    same = bool(url and model)
+    of_v2 = _likeness_of_v2(task["v2"], call) if "v2" in task else "same"
+    if of_v2 == "other":
+        return "other"
+    same = bool(url and model) and of_v2 == "same"
     for requested, of_task, default in (
         (call.params.get("video_clip_length"), metadata.get("video_clip_length"), CLIP_SECONDS),
         (call.params.get("video_embedding_scope"), metadata.get("video_embedding_scope"), SCOPES),
@@ -420,22 +435,57 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
     return "same" if same else "unknown"
 
 
+def _likeness_of_v2(shown: Mapping[str, Any], call: Call) -> Like:
+    """How the vectors of a task of /embed-v2 match those of our request, which names no options.
+
+    Args:
+        shown: the member `v2` of a task from `_as_older`.
+    """
+    model = search_model(call.model) if call.model else None
+    nested = model is not None and model.multi_input_only  # Marengo 3.5; without `transcription` by default
+    options, dimension = shown["options"], shown["dimension"]
+    expected = [V2_OPTIONS, V2_OPTIONS - {"transcription"}] if nested else [V2_OPTIONS]
+    if shown["fused"] or (options is not None and set(options) not in expected):
+        return "other"
+    if dimension is not None and dimension != V2_DIMENSION:
+        return "other"
+    # Vectors of Marengo 3.0 have one dimension only, so a task need not show it.
+    return "unknown" if options is None or (nested and dimension is None) else "same"
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> Json:
+    """The fields of two objects; those of the second have precedence unless they are null."""
+    return {**first, **{name: value for name, value in second.items() if value is not None}}
+
+
+def _shown_of_v2(task: Mapping[str, Any]) -> Json:
+    """The metadata of a task of /embed-v2, from the list and from its own response."""
+    return _merged((task.get("video_embedding") or {}).get("metadata") or {}, task.get("metadata") or {})
+
+
 def _as_older(task: Mapping[str, Any]) -> Json:
-    """A task of /embed-v2 with the fields that a task of /embed has."""
-    listed = (task.get("video_embedding") or {}).get("metadata") or {}
-    shown = {**listed, **(task.get("metadata") or {})}
+    """A task of /embed-v2 with the fields that a task of /embed has.
+
+    Its embedding options, its dimension and whether it has fused vectors are in the member `v2`.
+    """
+    shown = _shown_of_v2(task)
     scopes = shown.get("embedding_scopes") or shown.get("video_embedding_scope")
     metadata = {
         "input_url": shown.get("input_url"),
         "input_filename": shown.get("input_filename"),
-        "video_clip_length": shown.get("clip_length"),
+        "video_clip_length": shown.get("clip_length") or shown.get("video_clip_length"),
         "video_embedding_scope": scopes and ["video" if scope == "asset" else scope for scope in scopes],
     }
     segments = [
         {"start_offset_sec": part.get("start_sec"), "end_offset_sec": part.get("end_sec")}
         for part in task.get("data") or []
     ]
-    return {**task, "video_embedding": {"metadata": metadata, "segments": segments}}
+    only_v2 = {
+        "options": shown.get("embedding_options"),
+        "dimension": shown.get("embedding_dimension"),
+        "fused": any(part.get("embedding_option") == "fused" for part in task.get("data") or []),
+    }
+    return {**task, "video_embedding": {"metadata": metadata, "segments": segments}, "v2": only_v2}
 
 
 async def _embeds_part(client: Client, task: Mapping[str, Any], call: Call, video: str) -> bool | None:

@@ -519,6 +519,8 @@ async def retrieve(request: Request) -> Response:
     """GET /embed-v2/tasks/{task_id}"""
     engine, row = engine_of(request), find_unexpired_task(request)
     response = _task_json(row) | {"data": None}
+    if engine.profile.name == "today":
+        del response["model_name"]  # only the list has it
     options = row["options"] or list(OPTIONS)
     if row["status"] == "ready":
         segments = add_fused(row["segments"], row["fused"] != FUSED_NONE, row["fused"] != FUSED_ONLY)
