@@ -361,7 +361,8 @@ V2_ALL = ["visual", "audio", "transcription"]
     [
         ({"embedding_options": V2_ALL}, "visual", "e1"),
         ({"embedding_options": V2_ALL, "embedding_dimension": 512}, "visual", "e1"),
-        ({"embedding_options": ["visual"]}, "visual", None),
+        ({"embedding_options": ["visual"]}, "visual", AmbiguousTask),
+        ({"embedding_options": [*V2_ALL, "lexical"]}, "visual", None),
         ({"embedding_options": V2_ALL, "embedding_dimension": 256}, "visual", None),
         ({"embedding_options": V2_ALL}, "fused", None),
         ({}, "visual", AmbiguousTask),

@@ -371,7 +371,11 @@ async def embedding_task(
                 matches = await _embeds_part(client, ended, call, video)
         except (TaskFailed, NotFound):
             matches = False
-        except (APIError, StillRunning):
+        except StillRunning:
+            if not v2:
+                raise  # a later run asks again
+            matches = None
+        except APIError:
             matches = None
         if matches:
             return task_id
@@ -445,10 +449,11 @@ def _likeness_of_v2(shown: Mapping[str, Any], call: Call) -> Like:
     nested = model is not None and model.multi_input_only  # Marengo 3.5; without `transcription` by default
     options, dimension = shown["options"], shown["dimension"]
     expected = [V2_OPTIONS, V2_OPTIONS - {"transcription"}] if nested else [V2_OPTIONS]
-    if shown["fused"] or (options is not None and set(options) not in expected):
+    if shown["fused"] or (dimension is not None and dimension != V2_DIMENSION):
         return "other"
-    if dimension is not None and dimension != V2_DIMENSION:
-        return "other"
+    if options is not None and set(options) not in expected:
+        # Fewer options may be those of another request, or those that a video without sound has.
+        return "unknown" if set(options) < V2_OPTIONS else "other"
     # Vectors of Marengo 3.0 have one dimension only, so a task need not show it.
     return "unknown" if options is None or (nested and dimension is None) else "same"
 
