@@ -111,6 +111,16 @@ def test_a_key_with_another_url_leaves_no_rows_of_the_former_video(
         assert found == ({"b"} if declared is FRAMES else {"b", "c"})
 
 
+def test_a_copy_that_is_analyzed_without_frames_keeps_those_of_its_content(
+    lake: Lake, call: Callable[..., Report]
+) -> None:
+    poster = [{"sec": 0.0, "kind": "poster", "jpeg": b"x", "width": 1, "height": 1}]
+    call([("k", FIRST)], done(FIRST, "a", frames=poster), frames=True)
+    call([("k", FIRST), ("copy", SECOND)], unchanged(FIRST, "a"), done(SECOND, "a"))
+    assert videos(lake) == {"k": (FIRST, "a"), "copy": (SECOND, "a")}
+    assert {lake.read(table).num_rows for table in OUTPUTS} == {1}
+
+
 def test_keys_that_exchange_their_urls_in_two_chunks_keep_both_videos(
     lake: Lake, call: Callable[..., Report]
 ) -> None:

@@ -234,9 +234,16 @@ class Run:
         gone: list[Group] = [(video_id,) for video_id in {*ids, *former}]
         if ids:
             for declared in self._outputs:
-                if declared is not EVIDENCE:
-                    rows_made = self._unfolded(distinct, ids, declared)
-                    self._tables[declared.name].replace_groups(rows_made, delete=gone)
+                if declared is EVIDENCE:
+                    continue
+                deleted = gone
+                if declared is FRAMES and not self._frames:
+                    # Frames of an earlier call stay: a video with the same id has the same content.
+                    deleted = [(video_id,) for video_id in former if video_id not in ids]
+                    if not deleted:
+                        continue
+                rows_made = self._unfolded(distinct, ids, declared)
+                self._tables[declared.name].replace_groups(rows_made, delete=deleted)
             columns = ["content_key", "sha256", "form", "evidence"]
             evidence = [
                 {"video_id": video_id, "model": report.model, "made_at": now, **row}
