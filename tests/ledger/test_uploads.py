@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from tests.support.scripted import say
 from tl_data.client import Client
 from tl_data.connection import connect
 from tl_data.errors import ServerFailed
-from tl_data.ledger.recovery import lost_asset
+from tl_data.ledger.recovery import lost_asset, upload
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.settings import Settings
@@ -168,3 +169,27 @@ def test_an_upload_that_may_lack_parts_is_no_lost_asset(
             return await lost_asset(client, Storage(str(tmp_path / "ledger")), "0123")
 
     assert asyncio.run(look()) == ("a1" if found else None)
+
+
+def test_a_file_that_was_replaced_is_uploaded_whole(
+    platform: Platform, six_parts: Path, tmp_path: Path
+) -> None:
+    """Both versions have one length and, as files of hosts without an ETag may have, one key."""
+    video = Path(shutil.copy(six_parts, tmp_path / "v.mp4"))
+    settings = Settings(**platform.settings, api_key="tlk_A0KEY")
+
+    async def send() -> str:
+        async with Client(
+            settings, base_url=platform.settings["base_url"], limiter=Limiter.of(settings)
+        ) as client:
+            return await upload(client, Storage(str(tmp_path / "uploads")), str(video), "0123", CHUNK)
+
+    platform.faults({"kind": "status", "status": 503, "route": "/media/*", "method": "PUT", "count": 1})
+    with pytest.raises(ServerFailed):
+        asyncio.run(send())
+    with video.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+    sent = platform.requests("PUT", "/media")
+    assert asyncio.run(send())
+    assert platform.requests("PUT", "/media") - sent == 6

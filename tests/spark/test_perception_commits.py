@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CLIPS, ERRORS, EVIDENCE, FRAMES, VECTORS, VIDEOS
 from tl_data.local.errors import MediaError
@@ -104,6 +106,9 @@ def test_a_key_with_another_url_leaves_no_rows_of_the_former_video(
     call([("k", FIRST), ("other", SECOND)], *made, frames=True)
     assert {lake.read(table).num_rows for table in OUTPUTS} == {2}
     third = "https://example.com/third.mp4"
+    evidence = lake.read(EVIDENCE).to_pylist()
+    older = [row | {"made_at": row["made_at"] - timedelta(hours=2)} for row in evidence]
+    lake.table(EVIDENCE).replace_groups(rows_of(EVIDENCE, older), delete=[(r["video_id"],) for r in evidence])
     call([("k", third), ("other", SECOND)], done(third, "c"), unchanged(SECOND, "b"))
     assert videos(lake) == {"k": (third, "c"), "other": (SECOND, "b")}
     for declared in OUTPUTS:  # also of the table that this call does not write
@@ -119,6 +124,21 @@ def test_a_copy_that_is_analyzed_without_frames_keeps_those_of_its_content(
     call([("k", FIRST), ("copy", SECOND)], unchanged(FIRST, "a"), done(SECOND, "a"))
     assert videos(lake) == {"k": (FIRST, "a"), "copy": (SECOND, "a")}
     assert {lake.read(table).num_rows for table in OUTPUTS} == {1}
+    assert ["frames" in row["made"] for row in lake.read(VIDEOS).to_pylist()] == [True, True]
+    call([("k", FIRST), ("copy", SECOND)], done(FIRST, "b"), done(SECOND, "b"))
+    assert lake.read(FRAMES).num_rows == 0
+    assert ["frames" in row["made"] for row in lake.read(VIDEOS).to_pylist()] == [False, False]
+
+
+def test_outputs_of_a_call_whose_clock_is_behind_are_not_deleted(
+    lake: Lake, call: Callable[..., Report]
+) -> None:
+    made = {"video_id": "b" * 24, "model": MODEL}
+    for age, kept in ((timedelta(minutes=59), True), (timedelta(minutes=61), False)):
+        evidence = made | {"made_at": datetime.now(UTC) - age}
+        lake.table(EVIDENCE).replace_groups(rows_of(EVIDENCE, [evidence]))
+        call([("k", FIRST)], unchanged(FIRST, "a") if videos(lake) else done(FIRST, "a"))
+        assert (made["video_id"] in lake.read(EVIDENCE).column("video_id").to_pylist()) is kept
 
 
 def test_keys_that_exchange_their_urls_in_two_chunks_keep_both_videos(

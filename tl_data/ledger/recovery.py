@@ -33,7 +33,7 @@ from tl_data.errors import (
     TaskFailed,
 )
 from tl_data.ledger.models import AmbiguousTask, Call
-from tl_data.media.identity import canonical_url, is_url, local_path
+from tl_data.media.identity import canonical_url, digest_of_blocks, is_url, local_path
 from tl_data.media.preflight import facts_of
 from tl_data.models import search_model, short_name
 from tl_data.ratelimit.headers import moment
@@ -90,7 +90,8 @@ async def upload(client: Client, storage: Storage, video: str, key: str, direct:
     """Create an asset from a URL or a local file, with the ledger's key in its name. Returns the asset's id.
 
     A file of more than `direct` bytes is uploaded in parts. The ids of such an upload are in the ledger's
-    storage, so after an error, or in another process, the next call uploads only the missing parts.
+    storage, so after an error, or in another process, the next call uploads only the missing parts. If the
+    file has changed since then, or the record has no digest, a new upload starts.
 
     Raises:
         MediaRefused: the file cannot be read.
@@ -105,16 +106,19 @@ async def upload(client: Client, storage: Storage, video: str, key: str, direct:
     path, name = local_path(video), str(marked_name(video, key))
     try:
         size = path.stat().st_size
+        digest = await asyncio.to_thread(digest_of_blocks, path) if size > direct else None
     except OSError as error:
         raise MediaRefused(f"{path} cannot be read: {error.strerror}") from error
-    if size <= direct:
+    if digest is None:
         return str((await client.create_asset(file=path, filename=name, user_metadata=metadata))["_id"])
+    content = {"total_size": size, "digest": digest}
     started = await _started_upload(storage, key)
-    if started is None or started["total_size"] != size or not await _is_active(client, started):
+    same = started is not None and content == {name: started.get(name) for name in content}
+    if started is None or not same or not await _is_active(client, started):
         created = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
         # The signed URLs are not stored: they expire, and new ones can be requested.
         kept = {name: created[name] for name in ("upload_id", "asset_id", "chunk_size", "total_chunks")}
-        await storage.write(_upload_path(key), orjson.dumps({**kept, "total_size": size}))
+        await storage.write(_upload_path(key), orjson.dumps({**kept, **content}))
         started = created
     await client.upload_parts(path, started)
     return str(started["asset_id"])

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import os
 import re
 import stat
 import unicodedata
@@ -233,25 +234,36 @@ def _identify_file(text: str) -> Identity:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode) and not stat.S_ISDIR(facts.st_mode):  # a device has no end
             raise MediaRefused(f"cannot read {path}: it is not a regular file", "video_file_unreadable")
-        with path.open("rb") as file:
-            if facts.st_size <= WHOLE_FILE:
-                sha256_digest, md5_digest = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        if facts.st_size > WHOLE_FILE:
+            key = _hash("blocks", str(facts.st_size), str(facts.st_mtime_ns), digest_of_blocks(path))
+        else:
+            sha256_digest, md5_digest = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+            with path.open("rb") as file:
                 while block := file.read(BLOCK):
                     sha256_digest.update(block)
                     md5_digest.update(block)
-                key, md5 = _hash("bytes", sha256_digest.hexdigest()), md5_digest.hexdigest()
-            else:
-                digest = hashlib.sha256()
-                for start in (0, (facts.st_size - BLOCK) // 2, facts.st_size - BLOCK):
-                    file.seek(start)
-                    digest.update(file.read(BLOCK))
-                key = _hash("blocks", str(facts.st_size), str(facts.st_mtime_ns), digest.hexdigest())
+            key, md5 = _hash("bytes", sha256_digest.hexdigest()), md5_digest.hexdigest()
     except (OSError, ValueError) as error:  # ValueError: the path contains a null character
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaRefused(
             f"cannot read the video file {path}: {reason}{missing_file(text)}", "video_file_unreadable"
         ) from error
     return Identity(path.absolute().as_uri(), key, facts.st_size, digest=_digest(md5, facts.st_size))
+
+
+def digest_of_blocks(path: Path) -> str:
+    """The digest of the first, the middle and the last block of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for start in (0, (size - BLOCK) // 2, size - BLOCK):
+            file.seek(max(start, 0))
+            digest.update(file.read(BLOCK))
+    return digest.hexdigest()
 
 
 def _encode(text: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -29,6 +30,9 @@ MADE = ("clips", "evidence", "vectors")
 #: Columns of `videos` that an executor returns.
 _VIDEO_COLUMNS = ("canonical_url", "content_key", "duration_sec", "width", "height", "fps", "size_bytes")
 _VECTOR = pa.list_(pa.float32())
+#: Evidence must be this much older than a call before the call deletes it as unlisted. Another driver, whose
+#: clock differs, may have written it, and writes its rows of `videos` afterwards.
+UNLISTED_AGE = timedelta(hours=1)
 
 
 def _rows_type(declared: LakeSchema, *without: str) -> pa.DataType:
@@ -190,7 +194,7 @@ class Run:
         self._late: dict[str, dict[str, str]] = {}
         #: Canonical URL -> a former row of `videos`, of a source key that now has another URL.
         self._moved: dict[str, dict[str, Any]] = {}
-        self._run = {
+        self._run: dict[str, Any] = {
             "run_id": uuid.uuid4().hex, "job": JOB, "status": "running", "model": model,
             "started_at": datetime.now(UTC),
         }  # fmt: skip
@@ -275,14 +279,16 @@ class Run:
                 report.analysis_seconds += row["seconds"]
                 report.workers.add(row["worker"])
                 self._known.keys[canonical] = row["content_key"]
+                video_id = _video_id(row["sha256"])
+                pictured = has_frames if self._frames else video_id in self._earlier_frames
                 if self._known.failed.pop(canonical, None):
                     # Also those of keys that this DataFrame does not have.
                     fixed.update(key for key, url in self._known.listed.items() if url == canonical)
                 video = {name: row[name] for name in _VIDEO_COLUMNS} | {
-                    "video_id": _video_id(row["sha256"]),
+                    "video_id": video_id,
                     "status": "ready",
                     "model": report.model,
-                    "made": sorted([*MADE, *(["frames"] if self._frames and has_frames else [])]),
+                    "made": sorted([*MADE, *(["frames"] if pictured else [])]),
                     "indexed_at": now,
                     "job": JOB,
                 }
@@ -417,18 +423,28 @@ class Run:
             self._delete_unlisted()
         self._write_run("partial" if status == "done" and self.report.failed else status, datetime.now(UTC))
 
+    @cached_property
+    def _earlier_frames(self) -> frozenset[str]:
+        """The ids of videos that had frames when this call began to write."""
+        if FRAMES not in self._outputs:
+            return frozenset()
+        batches = self._tables["frames"].batches(["video_id"])
+        return frozenset(v for batch in batches for v in pc.unique(batch.column("video_id")).to_pylist())
+
     def _delete_unlisted(self) -> None:
         """Delete the outputs of videos that no row of `videos` has: their keys have another URL now.
 
-        Evidence that is younger than this call may belong to a call whose rows are not written yet.
+        Evidence that is not much older than this call may belong to a call whose rows are not written yet; a
+        later call deletes it if no row follows.
         """
         if not self._lake.exists(EVIDENCE):
             return
         listed = self._tables["videos"].batches(["video_id"])
         ids = pc.unique(pa.Table.from_batches(listed, listed.schema).column("video_id"))
         gone: list[Group] = []
+        limit = pa.scalar(self._run["started_at"] - UNLISTED_AGE)
         for batch in self._tables["evidence"].batches(["video_id", "made_at"]):
-            former = pc.less(batch.column("made_at"), pa.scalar(self._run["started_at"]))
+            former = pc.less(batch.column("made_at"), limit)
             unlisted = pc.invert(pc.is_in(batch.column("video_id"), ids))
             gone += [(v,) for v in batch.filter(pc.and_(former, unlisted)).column("video_id").to_pylist()]
         if gone:
