@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.scripted import KEY, Server
+from tests.support.scripted import KEY, Server, scripted_server
 from tl_data.client import Client
 from tl_data.settings import Settings
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    it = Server(listener)
-    thread = threading.Thread(target=it.run)
-    thread.start()
-    yield it
-    it.close()
-    thread.join()
+    with scripted_server() as server:
+        yield server
 
 
 @pytest.fixture

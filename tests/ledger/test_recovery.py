@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from tests.client.conftest import Server, server  # noqa: F401 - the scripted server, as a fixture
 from tests.conftest import Engine
+from tests.support.processes import kill_when
 from tests.support.scripted import say
 from tl_data.client import Client
 from tl_data.client.task_poller import MAX_CLOCK_DIFFERENCE, TaskWatcher
@@ -75,16 +75,8 @@ def kill_while_sending(
     before = created(engine)
     put_faults(engine, *rules)
     said = json.dumps({"video": video, "settings": settings, "given": given})
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, said], env=dict(os.environ))
-    try:
-        deadline = time.monotonic() + 60
-        while created(engine) == before:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.wait()
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, said], env=dict(os.environ), text=True)
+    kill_when(lambda: created(engine) > before, process)
     return Settings(**settings)  # type: ignore[arg-type]
 
 

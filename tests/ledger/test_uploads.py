@@ -9,7 +9,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from tests.client.conftest import Server, server  # noqa: F401 - the scripted server, as a fixture
 from tests.conftest import Engine
 from tests.support import media
+from tests.support.processes import kill_when
 from tests.support.scripted import say
 from tl_data.client import Client
 from tl_data.connection import connect
@@ -124,18 +124,12 @@ def test_an_upload_of_a_killed_process_is_resumed(platform: Platform, six_parts:
     drips = {"kind": "slow_body", "route": "/assets/multipart-uploads/*", "method": "POST", "seconds": 600}
     platform.faults(drips | {"count": 1})
     said = {"settings": platform.settings, "video": str(six_parts), "direct": CHUNK}
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, json.dumps(said)], env=dict(os.environ))
     before = platform.requests("PUT", "/media")
-    try:
-        deadline = time.monotonic() + 60
-        while not (active := platform.active()) or active[0]["chunks_completed"] < 4:
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.wait()
-    [upload] = active
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, json.dumps(said)], env=dict(os.environ), text=True
+    )
+    kill_when(lambda: any(upload["chunks_completed"] >= 4 for upload in platform.active()), process)
+    [upload] = platform.active()
     sent = platform.requests("PUT", "/media")
     assert sent - before >= 4
     asset = platform.asset(six_parts)

@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from tests.conftest import Engine
 from tests.pipeline.conftest import both, indexings
 from tests.support.odd_server import OddServer
+from tests.support.processes import wait_for
 from tl_data import pipeline
 from tl_data.cli import jobs
 from tl_data.connection import connect
@@ -53,14 +54,6 @@ def started(job: Job, folder: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
     )  # fmt: skip
-
-
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90
-    while not what():
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
 
 
 def consistent(job: Job) -> int:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.scripted import KEY, Server, say
+from tests.support.scripted import KEY, Server, say, scripted_server
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.pipeline.model_check import check_index_model
@@ -20,12 +18,8 @@ ENGINE = {"search_model": "tl-local-9", "analyze_model": "tl-local-9", "dimensio
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server(socket.create_server(("127.0.0.1", 0), backlog=8))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield server
-    server.close()
-    thread.join()
+    with scripted_server() as server:
+        yield server
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -173,3 +174,16 @@ def _read(reader: Any) -> Request | None:
         headers[key.lower()] = value.strip()
     body = reader.read(int(headers.get("content-length", 0)))
     return Request(line[0], line[1], headers, body, time.monotonic())
+
+
+@contextmanager
+def scripted_server() -> Iterator[Server]:
+    """A server that answers in a thread of its own until the block ends."""
+    server = Server(socket.create_server(("127.0.0.1", 0), backlog=1024))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()

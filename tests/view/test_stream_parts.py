@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted import KEY, Server, say
+from tests.support.scripted import KEY, Server, say, scripted_server
 from tests.view.conftest import Served
 from tests.view.test_view import get
 from tl_data.connection import connect
@@ -31,12 +30,8 @@ VIDEO = "GET /indexes/i/videos/v"
 @pytest.fixture
 def server() -> Iterator[Server]:
     """The platform, which is the host of the stream as well."""
-    server = Server(socket.create_server(("127.0.0.1", 0), backlog=64))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield server
-    server.close()
-    thread.join()
+    with scripted_server() as server:
+        yield server
 
 
 @pytest.fixture

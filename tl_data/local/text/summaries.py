@@ -23,8 +23,8 @@ def summary(evidence: Evidence, intent: PromptIntent) -> str:
         return about
     chapters = chapters_of(evidence)
     note = (
-        f"Nothing was seen, read or heard about “{truncate(intent.subject, 100)}”. "
-        "This summary is about the whole video. "
+        f"No match for “{truncate(intent.subject, 100)}” in picture, sound or text. "
+        "This is a summary of the whole video. "
         if intent.subject
         else ""
     )
