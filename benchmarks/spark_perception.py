@@ -2,7 +2,7 @@
 
     python benchmarks/spark_perception.py [--videos 10] [--seconds 20] [--folder FOLDER]
 
-Takes about five minutes on two idle cores. An executor is a Python worker with one core and one thread: each
+Takes about four minutes on two idle cores. An executor is a Python worker with one core and one thread: each
 measurement is a process with its own session, `local[1]` or `local[2]`. `plain` is the peer in the same run:
 the same analysis in one process and in two, without Spark; its ratio is what these cores can give. Models are
 loaded before the time is taken. `busy` is the share of the executors' time that is analysis, `load` the load

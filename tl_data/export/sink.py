@@ -35,11 +35,6 @@ class Refused:
     video: str = ""  # id or source key of the row's video
     start_sec: float | None = None
 
-    @property
-    def of(self) -> str:
-        """The former name of `video`."""
-        return self.video
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -232,8 +227,9 @@ def check_options(sink: Sink, target: Target) -> None:
     """
     known = {**sink.options, "table": "", **({"metric": ""} if sink.reader == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
-        valid = f"its options are {', '.join(sorted(known))}" if known else "it has no options"
-        raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {valid}")
+        raise SettingsError(
+            f"{sink.name} has no option {unknown[0]!r}; its options are {', '.join(sorted(known))}"
+        )
     if (metric := target.options.get("metric", "cosine")) not in METRICS:
         raise SettingsError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     for name in ("tls", "srv"):
